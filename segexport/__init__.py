@@ -1,0 +1,48 @@
+"""segexport: SegFormer from a checkpoint to an engine on an edge device, with proof that nothing was lost.
+
+The Python API mirrors the commands:
+
+    checkpoint = segexport.load("path/to/checkpoint")           # or a hub id, or an alias such as "b0"
+    graph = segexport.export(checkpoint, size=(512, 512))       # an ONNX graph in memory, to inspect or save
+    bundle = segexport.build(checkpoint, "bundles/b0", engine="onnxruntime", size=(512, 512))
+    with segexport.open("bundles/b0") as net:
+        mask = net.run("street.jpg").mask                       # uint8 [H, W], class ids
+    result = segexport.benchmark(["bundles/b0"], "data/val")    # the table, as data
+
+Nothing here imports torch until a checkpoint's weights are needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "benchmark", "build", "export", "load", "open", "rebuild", "selftest"]
+
+if TYPE_CHECKING:
+    from segexport.bench import benchmark
+    from segexport.builder import build, export, rebuild
+    from segexport.checkpoint import load
+    from segexport.golden import selftest
+    from segexport.segmenter import open_segmenter as open
+
+_WHERE = {
+    "benchmark": ("segexport.bench", "benchmark"),
+    "build": ("segexport.builder", "build"),
+    "rebuild": ("segexport.builder", "rebuild"),
+    "load": ("segexport.checkpoint", "load"),
+    "export": ("segexport.builder", "export"),
+    "selftest": ("segexport.golden", "selftest"),
+    "open": ("segexport.segmenter", "open_segmenter"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562), so that `import segexport` stays instant."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'segexport' has no attribute '{name}'")
+    from importlib import import_module
+
+    module, attribute = _WHERE[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,174 @@
+"""The folder that ships: one engine, its manifest, and a golden image that proves it on the target.
+
+    DIR/
+      model.onnx            the portable graph, metadata included
+      segexport.json        the manifest: contract, labels, preprocessing, source, engine, rewrites
+      golden/image.png      a generated image in the network's size
+      golden/reference.*    what PyTorch (fp32) makes of it: a class map (png), or the best classes (json)
+      golden/engine.*       what this bundle's own engine makes of it
+      SHA256SUMS            of every file above, in the format of `sha256sum --check`
+      cache/                anything an engine may rebuild; not hashed, may be deleted
+
+A bundle is never changed: `build --from-bundle` writes a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segexport.errors import BundleCorrupt
+from segexport.files import sha256_of
+from segexport.spec import (
+    Contract,
+    Labels,
+    PassResult,
+    Preprocessing,
+    Source,
+    from_json,
+    pass_result_from_json,
+    to_json,
+)
+
+SCHEMA = 1
+MODEL = "model.onnx"
+MANIFEST = "segexport.json"
+SUMS = "SHA256SUMS"
+GOLDEN_IMAGE = "golden/image.png"
+CACHE = "cache"
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """Which engine a bundle is for, and on what it was built and checked."""
+
+    name: str
+    version: str
+    device: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a program needs to know about a bundle, written as `segexport.json`."""
+
+    segexport: str
+    source: Source
+    precision: str
+    contract: Contract
+    preprocessing: Preprocessing
+    labels: Labels
+    engine: EngineFacts
+    rewrites: tuple[PassResult, ...]
+    golden: dict[str, Any]
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest, both verified."""
+
+    folder: Path
+    manifest: Manifest = field(repr=False)
+
+    @property
+    def model(self) -> Path:
+        """The portable ONNX graph."""
+        return self.folder / MODEL
+
+    @property
+    def cache(self) -> Path:
+        """Where an engine may keep what it can rebuild."""
+        return self.folder / CACHE
+
+    @property
+    def name(self) -> str:
+        """The folder's name, used in tables."""
+        return self.folder.resolve().name
+
+    def size_bytes(self) -> int:
+        """Bytes of everything that ships, caches left out."""
+        return sum(path.stat().st_size for path in _contents(self.folder))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest and the checksums of everything in `folder`: the last step of a build."""
+    content = {"schema": SCHEMA, **to_json(manifest)}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in _contents(folder)]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle, refusing one that is not, byte for byte, what was built.
+
+    Raises:
+        BundleCorrupt: no bundle, a changed or missing file, or a manifest newer than this segexport.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise BundleCorrupt(f"{folder} is not a bundle (it has no {MANIFEST}): pass a folder made by segexport build")
+    content = _read_manifest(folder / MANIFEST)
+    _verify(folder)
+    content.pop("schema")
+    try:
+        return Bundle(folder, _manifest(content))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleCorrupt(
+            f"{folder / MANIFEST} does not follow its schema ({error!r}): build the bundle again"
+        ) from error
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = int(content["schema"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleCorrupt(f"{path} cannot be read ({error!r}): build the bundle again") from error
+    if schema > SCHEMA:
+        raise BundleCorrupt(
+            f"{path} has schema {schema}, this segexport reads up to {SCHEMA}: upgrade segexport, or build it again"
+        )
+    return dict(content)
+
+
+def _verify(folder: Path) -> None:
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise BundleCorrupt(f"{folder} has no {SUMS}: copy the bundle again, whole")
+    listed = {}
+    for line in sums.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n"):
+        digest, _, name = line.partition("  ")
+        listed[name] = digest
+    for name in (MANIFEST, MODEL):
+        if name not in listed:
+            raise BundleCorrupt(f"{sums} does not list {name}: copy or build the bundle again")
+    for name, digest in listed.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleCorrupt(f"{path} is missing, though {SUMS} lists it: copy the bundle again, whole")
+        if sha256_of(path) != digest:
+            raise BundleCorrupt(
+                f"{path} is not the file that was built (its SHA-256 is not the one in {SUMS}): copy or build it again"
+            )
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    nested = {
+        "source": from_json(Source, content["source"]),
+        "contract": from_json(Contract, content["contract"]),
+        "preprocessing": from_json(Preprocessing, content["preprocessing"]),
+        "labels": from_json(Labels, content["labels"]),
+        "engine": from_json(EngineFacts, content["engine"]),
+        "rewrites": tuple(pass_result_from_json(r) for r in content["rewrites"]),
+        "notes": tuple(content["notes"]),
+    }
+    return Manifest(**{**content, **nested})
+
+
+def _contents(folder: Path) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    return sorted(path for path in files if path.relative_to(folder).parts[0] != CACHE)

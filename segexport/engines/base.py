@@ -1,0 +1,105 @@
+"""The small surface every engine has: facts about itself, and a `Runner`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segexport.errors import ContractError
+from segexport.spec import DYNAMIC, Contract
+
+UInt8 = npt.NDArray[np.uint8]
+Outputs = dict[str, npt.NDArray[Any]]
+"""A contract's outputs by name; see `segexport.spec.Contract`."""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What `segexport engines` shows: `version` is None when the package is not installed."""
+
+    name: str
+    version: str | None
+    devices: tuple[str, ...]
+    install: str
+    builds: bool
+    """Whether `segexport build` makes bundles for it; PyTorch is the reference only."""
+
+
+class Runner(ABC):
+    """An engine ready to run, used as a context manager and by one thread at a time; several may be open.
+
+    `run` is `stage`, `execute`, `fetch` in a row: inputs handed over, the network computed, outputs handed back, so
+    that copies and compute can be timed apart.
+    """
+
+    contract: Contract
+
+    def run(self, images: UInt8) -> Outputs:
+        """Class maps (or what else the contract promises) of raw images.
+
+        Args:
+            images: uint8 [N, H, W, 3], contiguous, in the contract's size and channel order.
+
+        Raises:
+            ContractError: another shape or dtype.
+        """
+        self.stage(images)
+        self.execute()
+        return self.fetch()
+
+    @abstractmethod
+    def stage(self, images: UInt8) -> None:
+        """Hand uint8 [N, H, W, 3] to the engine."""
+
+    @abstractmethod
+    def execute(self) -> None:
+        """Compute; returns when the result is there."""
+
+    @abstractmethod
+    def fetch(self) -> Outputs:
+        """The outputs of the last `execute`, the caller's to keep."""
+
+    def close(self) -> None:  # noqa: B027  (optional: most engines free themselves)
+        """Free what the engine holds."""
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_images(images: UInt8, contract: Contract) -> None:
+    """Refuse what the contract does not promise to serve.
+
+    Raises:
+        ContractError: dtype is not uint8, or the shape is not [batch, height, width, 3].
+    """
+    expected = (*contract.size, 3)
+    if images.dtype != np.uint8:
+        raise ContractError(f"images are {images.dtype}: pass raw uint8 pixels, 0 to 255; the graph normalises them")
+    if images.ndim != 4 or images.shape[1:] != expected:
+        raise ContractError(f"images have shape {images.shape}: this engine takes [N, {', '.join(map(str, expected))}]")
+    if contract.batch not in (DYNAMIC, len(images)):
+        raise ContractError(
+            f"{len(images)} images at once: this engine takes exactly {contract.batch}; "
+            "build with --batch dynamic for any number"
+        )
+
+
+def in_order(rgb: UInt8, contract: Contract) -> UInt8:
+    """uint8 [..., 3] RGB in the contract's channel order."""
+    return rgb if contract.channel_order == "rgb" else np.ascontiguousarray(rgb[..., ::-1])
+
+
+def as_batch(image: UInt8, contract: Contract) -> UInt8:
+    """One uint8 [H, W, 3] image as [N, H, W, 3], repeated to fill a fixed batch."""
+    count = 1 if contract.batch == DYNAMIC else contract.batch
+    return image[None] if count == 1 else np.repeat(image[None], count, axis=0)

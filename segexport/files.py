@@ -1,0 +1,125 @@
+"""Writing so that nothing half-written ever stands where something whole stood."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segexport.errors import OutputError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_failed(target: Path, error: OSError) -> OutputError:
+    """The error to raise when writing `target` failed, with the remedy for the commonest causes."""
+    if error.errno in _NO_ROOM:
+        return OutputError(f"no room to write {target} ({error.strerror}): free some space or write elsewhere")
+    return OutputError(f"cannot write {target}: {error.strerror or error}")
+
+
+def require_absent(target: Path, overwrite: bool) -> None:
+    """Refuse an output that exists, before any work is done for it.
+
+    Raises:
+        OutputError: `target` exists and `overwrite` is off, or is no folder of ours to replace.
+    """
+    if not target.exists() and not target.is_symlink():
+        return
+    if not overwrite:
+        raise OutputError(f"{target} exists: pass --overwrite to replace it, or another --out")
+    if target.is_symlink() or not target.is_dir():
+        raise OutputError(
+            f"{target} exists and is a file or a link, so --overwrite leaves it alone: pass another --out"
+        )
+    # Replacing a folder deletes it, so --overwrite takes only what segexport itself can have written.
+    if any(target.iterdir()) and not (target / "segexport.json").exists():
+        raise OutputError(f"{target} exists and is no bundle, so --overwrite leaves it alone: pass another --out")
+
+
+@contextmanager
+def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes `target` when the block ends without an error.
+
+    Raises:
+        OutputError: `target` exists and `overwrite` is off, or the disk is full.
+    """
+    require_absent(target, overwrite)
+    target = target.absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    except OSError as error:
+        raise write_failed(target, error) from error
+    try:
+        partial.chmod(0o777 & ~_umask())
+        yield partial
+        _replace_folder(partial, target)
+    except OSError as error:
+        raise write_failed(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    if not target.exists():
+        new.rename(target)
+        return
+    old = new.with_name(new.name.replace(".partial-", ".old-"))
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write `data` to `target` in one step: beside it, then renamed. A link stays, and what it names is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    if target.exists() and not target.is_file():  # a device such as /dev/stdout: nothing to rename over
+        try:
+            target.write_bytes(data)
+        except OSError as error:
+            raise write_failed(target, error) from error
+        return
+    partial = None
+    try:
+        # Renaming over /dev/stdout would replace the system's own link when output goes to a file.
+        final = target.resolve()
+        final.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
+        partial = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(final)
+    except OSError as error:
+        raise write_failed(target, error) from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

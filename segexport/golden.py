@@ -1,0 +1,88 @@
+"""The golden image: generated, never a user's, with what PyTorch and the bundle's own engine make of it.
+
+`selftest` runs it again on the target: exactly the recorded result on the same engine, version and processor,
+0.999 of it elsewhere (another processor's kernels add in another order).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segexport import machine, scenes
+from segexport.bundle import GOLDEN_IMAGE, Bundle
+from segexport.decision import Decision, agreement, decision
+from segexport.engines import Runner, info, open_runner
+from segexport.engines.base import as_batch, in_order
+from segexport.errors import SelftestFailed
+from segexport.images import UInt8, encode_png, read_image, read_mask
+from segexport.spec import Contract, Labels
+
+GOLDEN_SEED = 2105_15203  # the paper's number; outside the ranges of training and validation scenes
+ELSEWHERE = 0.999
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """How a bundle's golden image came out: shares of equal pixels, and what was required."""
+
+    agreement: float
+    agreement_with_pytorch: float
+    required: float
+    same_machine: bool
+
+
+def image_for(contract: Contract) -> UInt8:
+    """The golden image, uint8 [H, W, 3] RGB in the network's size."""
+    return scenes.scene(GOLDEN_SEED, contract.size)[0]
+
+
+def decide(runner: Runner, rgb: UInt8) -> Decision:
+    """Run an image of the network's size and reduce what comes out to classes, whatever the contract's output is."""
+    return decision(runner.run(as_batch(in_order(rgb, runner.contract), runner.contract)))
+
+
+def write(folder: Path, name: str, found: Decision, labels: Labels) -> None:
+    """Store a decision as `golden/<name>.png`, or `.json` for classes."""
+    (folder / "golden").mkdir(exist_ok=True)
+    if found.ndim == 1:
+        (folder / "golden" / f"{name}.json").write_text(json.dumps(found.tolist()) + "\n", encoding="utf-8")
+    else:
+        (folder / "golden" / f"{name}.png").write_bytes(encode_png(found.astype(np.uint8), labels.palette))
+
+
+def read(folder: Path, name: str) -> Decision:
+    """Inverse of `write`."""
+    path = folder / "golden" / f"{name}.json"
+    if path.exists():
+        return np.array(json.loads(path.read_text(encoding="utf-8")))
+    return read_mask(folder / "golden" / f"{name}.png")
+
+
+def selftest(bundle: Bundle, *, threads: int | None = None, device: str | None = None) -> Selftest:
+    """Run the golden image on this machine and compare.
+
+    Raises:
+        SelftestFailed: the result differs by more than is allowed.
+        EngineUnavailable: the engine is not installed.
+    """
+    with open_runner(bundle, threads=threads, device=device) as runner:
+        found = decide(runner, read_image(bundle.folder / GOLDEN_IMAGE))
+    facts = bundle.manifest.engine
+    here = (info(facts.name).version, device or facts.device, machine.processor())
+    same = here == (facts.version, facts.device, facts.machine)
+    result = Selftest(
+        agreement=agreement(found, read(bundle.folder, "engine")),
+        agreement_with_pytorch=agreement(found, read(bundle.folder, "reference")),
+        required=1.0 if same else ELSEWHERE,
+        same_machine=same,
+    )
+    if result.agreement < result.required:
+        raise SelftestFailed(
+            f"{bundle.folder}: {result.agreement:.4%} of the golden image's pixels are as built, {result.required:.1%} "
+            "required: this engine does not compute what was verified; build the bundle on this machine"
+        )
+    return result

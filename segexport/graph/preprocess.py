@@ -1,0 +1,40 @@
+"""The image side: raw uint8 pixels to the network's input, as operators in the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from segexport.graph.build import Writer, batch_dim, dims
+from segexport.spec import Contract, Preprocessing
+
+IMAGE = "image"
+
+
+def prepend(graph: ir.Graph, contract: Contract, preprocessing: Preprocessing) -> None:
+    """Replace the graph's float input [N, 3, H, W] by `image`, uint8 [N, H, W, 3].
+
+    Cast comes first, because only Cast may touch uint8 in TensorRT. Rescale and normalise follow transformers'
+    arithmetic step by step: pixel * factor, minus mean, divided by std, in float32.
+    """
+    pixel_values = graph.inputs[0]
+    height, width = contract.size
+    batch = batch_dim(contract.batch)
+    image = ir.Value(name=IMAGE, type=ir.TensorType(ir.DataType.UINT8), shape=ir.Shape([batch, height, width, 3]))
+    writer = Writer(graph, "preprocess", before=graph[0])
+    value = writer.op("Cast", [image], shape=dims(image), to=int(ir.DataType.FLOAT))
+    planes = [batch, 3, height, width]
+    value = writer.op("Transpose", [value], shape=planes, perm=[0, 3, 1, 2])
+    if contract.channel_order == "bgr":
+        order = writer.constant([2, 1, 0], "bgr_to_rgb", np.int64)
+        value = writer.op("Gather", [value, order], shape=planes, axis=1)
+    if preprocessing.do_rescale:
+        factor = writer.constant(preprocessing.rescale_factor, "rescale_factor", np.float32)
+        value = writer.op("Mul", [value, factor], shape=planes)
+    if preprocessing.do_normalize:
+        mean = writer.constant(np.reshape(preprocessing.mean, (1, 3, 1, 1)), "mean", np.float32)
+        std = writer.constant(np.reshape(preprocessing.std, (1, 3, 1, 1)), "std", np.float32)
+        value = writer.op("Sub", [value, mean], shape=planes)
+        value = writer.op("Div", [value, std], shape=planes)
+    pixel_values.replace_all_uses_with(value)
+    graph.inputs[0] = image

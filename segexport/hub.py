@@ -1,0 +1,101 @@
+"""Fetching a checkpoint's files from the Hugging Face Hub, with failures said in one line."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from segexport.errors import CheckpointError
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
+    """Local folder holding the checkpoint's configuration and weights, and the commit it was resolved to.
+
+    Files already in the hub's cache are used when the hub cannot be reached; offline mode (`HF_HUB_OFFLINE=1`)
+    is honoured.
+
+    Raises:
+        CheckpointError: no such id, no access, or no network and nothing cached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    remedy = "download it elsewhere and pass its local folder: --model path/to/folder"
+    with _quiet():
+        try:
+            offline = not _reachable()
+            folder = Path(
+                snapshot_download(
+                    repository,
+                    revision=revision,
+                    allow_patterns=[
+                        "config.json",
+                        "*processor_config.json",
+                        *WEIGHT_FILES,
+                        "model-*.safetensors",
+                    ],
+                    ignore_patterns=None,
+                    local_files_only=offline,
+                )
+            )
+        except HFValidationError as error:
+            raise CheckpointError(
+                f"'{repository}' is neither an existing folder, nor an alias (b0 ... b5, b0-cityscapes, mit-b0 ...), "
+                "nor a valid hub id (owner/name)"
+            ) from error
+        except Exception as error:
+            reason = _reason(error)
+            raise CheckpointError(f"checkpoint '{repository}' could not be had: {reason}; {remedy}") from error
+    if not (folder / "config.json").exists():
+        raise CheckpointError(f"checkpoint '{repository}' has no config.json on the hub; {remedy}")
+    return folder, folder.name
+
+
+def _reason(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "the hub wants you to accept its terms and log in (hf auth login)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the hub has no such revision"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub has no such model (or it is private: hf auth login)"
+    return "the hub was not reached and the local cache does not hold it"
+
+
+def _reachable() -> bool:
+    """Whether the hub's host resolves. Saves the hub client's half minute of retries on a machine without network."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

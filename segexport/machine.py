@@ -1,0 +1,65 @@
+"""What machine this is, and how much memory a process has used: facts that figures are worthless without."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "pillow", "torch", "transformers")
+
+
+def processor() -> str:
+    """The CPU's model name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Python's and every relevant installed package's version."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, str | int | dict[str, str]]:
+    """Processor, cores, system and versions, as `bench --json` and manifests record them."""
+    return {
+        "processor": processor(),
+        "architecture": platform.machine(),
+        "cores": cores(),
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": versions(),
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident size of this process.
+
+    On Linux VmHWM, which starts anew when a program is executed; getrusage's figure would include the memory of the
+    process that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,71 @@
+"""What a build, a selftest and an engine list say on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.table import Table
+
+from segexport import machine
+from segexport.bundle import Bundle
+from segexport.engines.base import EngineInfo
+from segexport.golden import Selftest
+from segexport.spec import DYNAMIC, Contract, format_size
+
+
+def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
+    """Lines about a bundle just built."""
+    manifest = bundle.manifest
+    facts = manifest.engine
+    yield f"bundle     {bundle.folder} ({bundle.size_bytes() / 1e6:.1f} MB)"
+    yield f"engine     {facts.name} {facts.version} on {facts.device} ({why})"
+    yield f"contract   {contract_line(manifest.contract)}"
+    yield f"classes    {len(manifest.labels)}" + (
+        ", data sets count from 1 (reduce labels)" if manifest.labels.reduce else ""
+    )
+    yield f"input      {manifest.preprocessing.found_in}"
+    for result in manifest.rewrites:
+        done = ", ".join(result.rewritten) or "nothing to rewrite"
+        yield f"rewrite    {result.name} ({result.claim}): {done}"
+        for declined in result.declined:
+            yield f"           declined {declined.node}: {declined.reason}"
+    agreement = manifest.golden["agreement_with_pytorch"]
+    yield f"golden     {agreement:.3%} of the golden image's pixels as PyTorch"
+    for note in manifest.notes:
+        yield f"note       {note}"
+    yield f"memory     {machine.peak_memory_bytes() / 1e6:.0f} MB at peak"
+
+
+def contract_line(contract: Contract) -> str:
+    """The contract in one line."""
+    batch = "N" if contract.batch == DYNAMIC else contract.batch
+    height, width = contract.size
+    image = f"image uint8 [{batch}, {height}, {width}, 3] {contract.channel_order.upper()}"
+    plane = "" if contract.mask_size is None else f" at {format_size(contract.mask_size)}"
+    return f"{image} -> {', '.join(contract.outputs)}{plane}"
+
+
+def of_selftest(result: Selftest) -> str:
+    """A selftest that passed, in one line."""
+    where = "the same engine and processor" if result.same_machine else "another engine version or processor"
+    return (
+        f"passed: {result.agreement:.4%} of the golden image's pixels as built "
+        f"({result.required:.1%} required on {where}), {result.agreement_with_pytorch:.4%} as PyTorch"
+    )
+
+
+def engines_table(infos: Iterable[EngineInfo]) -> Table:
+    """Every engine, in order of preference."""
+    drawn = Table()
+    for column in ("engine", "version", "devices", "install"):
+        drawn.add_column(column)
+    for info in infos:
+        name = info.name if info.builds else f"{info.name} (reference)"
+        version = info.version or "not installed"
+        drawn.add_row(
+            name,
+            version,
+            ", ".join(info.devices) or "-",
+            "" if info.version else info.install.replace("[", r"\["),
+        )
+    return drawn

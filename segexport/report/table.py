@@ -1,0 +1,130 @@
+"""A benchmark as a table on the terminal, or as Markdown for a README."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from segexport.bench.result import Result, Row
+from segexport.spec import format_size
+
+_COLUMNS = (
+    "name",
+    "engine",
+    "precision",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "network ms",
+    "images/s",
+    "memory MB",
+    "size MB",
+    "mIoU %",
+    "pixels %",
+    "agreement %",
+)
+_WORDS = 3
+"""The first columns are words, the others figures."""
+
+
+def table(result: Result, width: int) -> Table:
+    """One row a contender where `width` characters allow it, one column a contender otherwise.
+
+    Latency is the whole call, image in, class map out; `pixels %` is pixel accuracy, `agreement %` the share of
+    pixels with the reference's class.
+    """
+    cells = [_cells(row) for row in result.rows]
+    wide = sum(max(map(len, column)) + 2 for column in zip(_COLUMNS, *cells, strict=True))
+    drawn = Table(
+        title=title(result), caption=caption(result), title_justify="left", caption_justify="left", box=SIMPLE
+    )
+    if wide + len(_COLUMNS) <= width:
+        for index, column in enumerate(_COLUMNS):
+            drawn.add_column(column, justify="left" if index < _WORDS else "right", no_wrap=True)
+        for row in cells:
+            drawn.add_row(*row)
+    else:
+        drawn.add_column("")
+        for row in cells:
+            drawn.add_column(row[0], justify="right")
+        for figures in list(zip(_COLUMNS, *cells, strict=True))[1:]:
+            drawn.add_row(*figures)
+    return drawn
+
+
+def per_class_table(result: Result) -> Table | None:
+    """IoU in per cent, a column a contender; None where nothing was scored."""
+    scored = [(row.name, row.per_class_iou) for row in result.rows if row.per_class_iou is not None]
+    if not scored:
+        return None
+    drawn = Table(title="IoU % by class", title_justify="left", box=SIMPLE)
+    drawn.add_column("class")
+    for name, _ in scored:
+        drawn.add_column(name, justify="right")
+    for label in scored[0][1]:
+        drawn.add_row(label, *(_percent(iou[label], 2) for _, iou in scored))
+    return drawn
+
+
+def markdown(result: Result) -> str:
+    """The same table in Markdown, with the verdicts below it."""
+    lines = [
+        "| " + " | ".join(_COLUMNS) + " |",
+        "|" + "---|" * _WORDS + "--:|" * (len(_COLUMNS) - _WORDS),
+        *("| " + " | ".join(_cells(row)) + " |" for row in result.rows),
+        "",
+        *(f"- {line}" for line in verdicts(result)),
+        "",
+        f"{title(result)}. {caption(result)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def verdicts(result: Result) -> list[str]:
+    """A sentence for each row but the reference's, with its notes."""
+    lines = []
+    for row in result.rows:
+        text = "; ".join((row.verdict, *row.notes))
+        if row.verdict != "the reference" or row.notes:
+            lines.append(f"{row.name}: {text}")
+    return lines
+
+
+def title(result: Result) -> str:
+    """What was measured, and on what."""
+    sizes = ", ".join(dict.fromkeys(format_size(row.size) for row in result.rows))
+    weights = "random weights, " if result.random_weights else ""
+    return f"{weights}{result.data['images']} images, network {sizes}"
+
+
+def caption(result: Result) -> str:
+    """The machine and versions the figures hold for."""
+    threads = result.machine["threads"]
+    count = f"{threads} threads" if isinstance(threads, int) else "default threads"
+    versions = ", ".join(dict.fromkeys(f"{row.engine} {row.version}" for row in result.rows))
+    machine = f"{versions}; {result.machine['processor']}, {result.machine['cores']} cores, {count}"
+    return f"{machine}; only ratios within one run mean anything"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.engine,
+        row.precision,
+        *(f"{row.latency_ms[p]:.1f}" for p in ("p50", "p90", "p99")),
+        f"{row.network_ms['p50']:.1f}",
+        f"{row.throughput_ips:.1f}",
+        f"{row.peak_memory_bytes / 1e6:.0f}",
+        f"{row.size_bytes / 1e6:.1f}",
+        _percent(row.miou, 2),
+        _percent(row.pixel_accuracy, 2),
+        _percent(row.agreement, 3),
+    )
+
+
+def _percent(value: float | None, digits: int) -> str:
+    if value is None or value != value:
+        return "-"
+    # Rounding must not turn "nearly all" into "all".
+    text = f"{value * 100:.{digits}f}"
+    return f"{100 - 10**-digits:.{digits}f}" if value < 1 and text.startswith("100") else text

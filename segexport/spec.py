@@ -1,0 +1,187 @@
+"""The plain facts that travel with a graph: preprocessing, labels, contract. No behaviour beyond checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from segexport.errors import ContractError
+
+T = TypeVar("T")
+
+Size = tuple[int, int]
+"""Always (height, width)."""
+
+ChannelOrder = Literal["rgb", "bgr"]
+Output = Literal["mask", "scores", "logits", "topk"]
+MaskSize = Literal["input", "network"]
+Architecture = Literal["semantic-segmentation", "image-classification"]
+
+IGNORE_INDEX = 255
+MAX_CLASSES = 255
+MIN_SIDE = 32
+DYNAMIC = -1
+"""Batch of a contract whose first dimension is left open."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns raw uint8 pixels into the network's input, as the checkpoint's processor says.
+
+    `x = pixel * rescale_factor` (if do_rescale), then `(x - mean) / std` (if do_normalize), per RGB channel.
+    `size` is the processor's own (height, width); `resample` is Pillow's filter number (2 bilinear, 3 bicubic).
+    """
+
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    do_resize: bool = True
+    size: Size = (512, 512)
+    resample: int = 2
+    found_in: str = "defaults (ImageNet mean and std)"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class names by id, their colours, and whether data sets count from 1 (`reduce`: 0 -> 255, k -> k-1)."""
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    reduce: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from. `weights_sha256` is what ties bundles and references together."""
+
+    id: str
+    revision: str | None
+    weights_sha256: str
+    random_weights: bool = False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What goes in and what comes out of a graph.
+
+    In: `image` uint8 [batch, height, width, 3]. Out, by `output`:
+
+    - mask: `mask` uint8 [batch, *mask_size]
+    - scores: `mask` as above and `confidence` float32 [batch, *mask_size], the softmax of the winning class
+    - logits: `logits` float32 [batch, classes, *mask_size] (segmentation) or [batch, classes] (classification)
+    - topk: `classes` int32 [batch, k] and `scores` float32 [batch, k], best first (classification)
+    """
+
+    size: Size
+    batch: int = 1
+    channel_order: ChannelOrder = "rgb"
+    output: Output = "mask"
+    mask_size: Size | None = None
+    topk: int = 5
+
+    def __post_init__(self) -> None:
+        for what, side in (("height", self.size[0]), ("width", self.size[1])):
+            if not MIN_SIDE <= side <= 16384:
+                raise ContractError(f"{what} {side} cannot be served: give a --size between 32x32 and 16384x16384")
+        if self.mask_size is not None and min(self.mask_size) < 1:
+            raise ContractError(f"mask size {format_size(self.mask_size)} is empty: give --mask-size HxW")
+        if self.batch < 1 and self.batch != DYNAMIC:
+            raise ContractError(f"batch {self.batch} cannot be served: give a --batch of 1 or more, or 'dynamic'")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs, in order."""
+        return {
+            "mask": ("mask",),
+            "scores": ("mask", "confidence"),
+            "logits": ("logits",),
+            "topk": ("classes", "scores"),
+        }[self.output]
+
+
+Claim = Literal["bit-exact", "algebraic", "approximate"]
+"""How a rewritten graph's outputs relate to the original's: equal bits, equal over the reals (rounding measured and
+bounded by a test), or neither (never in the default pipeline)."""
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A place in the graph that looked like a pass's pattern and was left alone."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What one pass did: names of the nodes it replaced, and the places it declined."""
+
+    name: str
+    claim: Claim
+    rewritten: tuple[str, ...]
+    declined: tuple[Declined, ...]
+
+
+def network_grid(size: Size) -> Size:
+    """Height and width of SegFormer's logits for an input of `size`: a quarter, rounded up.
+
+    The first patch embedding is a 7x7 convolution of stride 4 and padding 3 (Xie et al. 2021, section 3.1),
+    which pads odd sizes by itself.
+    """
+    return -(-size[0] // 4), -(-size[1] // 4)
+
+
+def format_size(size: Size) -> str:
+    """`HxW`, the way sizes are written everywhere."""
+    return f"{size[0]}x{size[1]}"
+
+
+def parse_size(text: str) -> Size:
+    """Read `HxW` (or one number for a square).
+
+    Raises:
+        ContractError: not two positive whole numbers.
+    """
+    parts = text.lower().split("x")
+    if len(parts) == 1:
+        parts *= 2
+    if len(parts) != 2 or not all(p.strip().isdecimal() for p in parts):
+        raise ContractError(f"'{text}' is not a size: write HEIGHTxWIDTH, such as 512x1024")
+    return int(parts[0]), int(parts[1])
+
+
+def to_json(value: Any) -> Any:
+    """A spec dataclass as plain JSON values; tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [to_json(v) for v in value]
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def from_json(kind: type[T], value: dict[str, Any]) -> T:
+    """Inverse of `to_json` for a spec dataclass whose fields are plain values.
+
+    Raises:
+        TypeError: a field is missing or unknown.
+    """
+    return kind(**{k: _tuples(v) for k, v in value.items()})
+
+
+def pass_result_from_json(value: dict[str, Any]) -> PassResult:
+    """Inverse of `to_json` for a PassResult, which nests."""
+    declined = tuple(Declined(**d) for d in value["declined"])
+    return PassResult(value["name"], value["claim"], tuple(value["rewritten"]), declined)

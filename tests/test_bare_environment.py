@@ -1,0 +1,94 @@
+"""The wheel in bare environments: the core needs neither torch nor an engine, and each engine works alone with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import segexport
+from segexport.bundle import Bundle
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = ("torch", "transformers", "onnxscript", "datasets")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(out.glob("segexport-*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_its_data_and_licence(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("aliases.json", "palettes.json", "manifest.schema.json", "bench.schema.json"):
+        assert f"segexport/data/{name}" in names
+    assert "segexport/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("licenses/NOTICE") for name in names)
+    sources = {f"segexport/{p.relative_to(ROOT / 'segexport').as_posix()}" for p in (ROOT / "segexport").rglob("*.py")}
+    assert sources <= set(names)
+    assert not any(name.startswith("tests/") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("extra", "engine"), [("cpu", "onnxruntime"), ("openvino", "openvino")])
+def test_one_engine_and_no_torch(
+    wheel: Path, extra: str, engine: str, bundle: Bundle, data: Path, tmp_path: Path
+) -> None:
+    """What a Jetson or a slim container has: core and one engine, and a bundle built elsewhere."""
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python, command = environment / "bin" / "python", str(environment / "bin" / "segexport")
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
+    subprocess.run([*install, f"{wheel}[{extra}]"], check=True)
+    for package in FORBIDDEN:
+        absent = subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False)
+        assert absent.returncode != 0, f"{package} came along"
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [command, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+
+    assert run("--help").returncode == 0
+    built = tmp_path / "bundle"
+    if engine == bundle.manifest.engine.name:
+        built = bundle.folder
+    else:
+        rebuilt = run("build", "--from-bundle", bundle.folder, "--engine", engine, "--out", built)
+        assert rebuilt.returncode == 0, rebuilt.stderr
+    assert run("selftest", built).stdout.startswith("passed")
+    image = next((data / "images").iterdir())
+    assert run("predict", built, image, "-o", "out").returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    benched = run("bench", built, "--data", data, "--no-reference", "--json", "out.json")
+    assert benched.returncode == 0, benched.stderr
+    (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert row["engine"] == engine
+    assert row["miou"] is not None
+
+    # What needs PyTorch, or the other engine, says how to get it.
+    for arguments, extra_named in (
+        (("bench", built, "--data", data), "segexport[train]"),
+        (("build", "-m", "b0", "--random-init", "--engine", engine, "-o", "b0"), "segexport[train]"),
+        (("build", "--from-bundle", built, "--engine", _other(engine), "-o", "other"), "pip install"),
+    ):
+        refused = run(*arguments)
+        assert refused.returncode == 2
+        last = refused.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        assert extra_named in last
+    assert not (tmp_path / "b0").exists()
+    assert segexport.__version__ in run("--version").stdout
+
+
+def _other(engine: str) -> str:
+    return "openvino" if engine == "onnxruntime" else "onnxruntime"

@@ -1,0 +1,188 @@
+"""A bundle is, byte for byte, what was built, and its golden image proves its engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segexport
+from segexport.bundle import MANIFEST, SCHEMA, SUMS, Bundle, open_bundle
+from segexport.errors import BundleCorrupt, SelftestFailed
+
+pytestmark = pytest.mark.bundle
+
+FILES = ["model.onnx", "segexport.json", "golden/image.png", "golden/reference.png", "golden/engine.png"]
+SCHEMA_FILE = Path(segexport.__file__).parent / "data" / "manifest.schema.json"
+
+
+@pytest.fixture
+def copy(tmp_path: Path, bundle: Bundle) -> Path:
+    """The small bundle, to be changed."""
+    return shutil.copytree(bundle.folder, tmp_path / "copy")
+
+
+def flip(path: Path, position: int, bit: int = 1) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= bit
+    path.write_bytes(data)
+
+
+def reseal(folder: Path) -> None:
+    """Write the checksums anew, as someone who changes a bundle on purpose would."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    change(content)
+    (folder / MANIFEST).write_text(json.dumps(content))
+    reseal(folder)
+
+
+def test_holds_these_files_and_no_more(bundle: Bundle) -> None:
+    found = {p.relative_to(bundle.folder).as_posix() for p in bundle.folder.rglob("*") if p.is_file()}
+    assert found == {*FILES, SUMS}
+    assert bundle.size_bytes() == sum((bundle.folder / name).stat().st_size for name in FILES)
+
+
+def test_opens_as_it_was_written(bundle: Bundle, copy: Path) -> None:
+    assert open_bundle(copy).manifest == open_bundle(str(bundle.folder)).manifest == bundle.manifest
+    reseal(copy)
+    assert (copy / SUMS).read_bytes() == (bundle.folder / SUMS).read_bytes()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_is_found_and_named(copy: Path, name: str) -> None:
+    path = copy / name
+    size = path.stat().st_size
+    positions = range(0, size, 7) if name == MANIFEST else (0, size // 3, size // 2, size - 1)
+    original = path.read_bytes()
+    for position in positions:
+        flip(path, position)
+        with pytest.raises(BundleCorrupt) as caught:
+            open_bundle(copy)
+        assert str(path) in str(caught.value), position
+        assert "\n" not in str(caught.value)
+        path.write_bytes(original)
+    open_bundle(copy)
+
+
+@pytest.mark.parametrize("bit", [0x01, 0x20, 0x80])
+def test_one_changed_byte_of_the_checksums(copy: Path, bit: int) -> None:
+    original = (copy / SUMS).read_bytes()
+    for position in range(len(original)):
+        flip(copy / SUMS, position, bit)
+        with pytest.raises(BundleCorrupt) as caught:
+            open_bundle(copy)
+        assert SUMS in str(caught.value), position
+        (copy / SUMS).write_bytes(original)
+
+
+@pytest.mark.parametrize("name", [*FILES, SUMS])
+def test_a_missing_or_shortened_file_is_named(copy: Path, name: str) -> None:
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(BundleCorrupt):
+        open_bundle(copy)
+    (copy / name).unlink()
+    with pytest.raises(BundleCorrupt, match=name):
+        open_bundle(copy)
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file", tmp_path / "nowhere"):
+        with pytest.raises(BundleCorrupt, match=r"is not a bundle .*pass a folder made by segexport build") as caught:
+            open_bundle(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_newer_schema_names_both_versions(copy: Path) -> None:
+    edit_manifest(copy, lambda m: m.update(schema=SCHEMA + 1, something="new"))
+    with pytest.raises(BundleCorrupt, match=rf"has schema {SCHEMA + 1}, this segexport reads up to {SCHEMA}: upgrade"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda m: m.pop("labels"), lambda m: m.update(surprise=1), lambda m: m["contract"].pop("size")],
+    ids=["entry missing", "entry unknown", "nested entry missing"],
+)
+def test_a_manifest_that_does_not_follow_its_schema(copy: Path, change: Callable[[dict], object]) -> None:
+    edit_manifest(copy, change)
+    with pytest.raises(BundleCorrupt, match=r"segexport\.json does not follow its schema"):
+        open_bundle(copy)
+
+
+def test_the_cache_may_hold_anything(copy: Path, bundle: Bundle) -> None:
+    (copy / "cache" / "below").mkdir(parents=True)
+    (copy / "cache" / "below" / "timing.bin").write_bytes(b"anything")
+    opened = open_bundle(copy)
+    assert opened.manifest == bundle.manifest
+    assert opened.size_bytes() == bundle.size_bytes()
+    assert opened.cache == copy / "cache"
+
+
+def test_manifest_follows_the_published_schema(bundle: Bundle) -> None:
+    if not SCHEMA_FILE.exists():
+        pytest.skip("the package has no data/manifest.schema.json")
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    manifest = json.loads((bundle.folder / MANIFEST).read_text())
+    validator.validate(manifest)
+    manifest["contract"]["size"] = "64x96"
+    assert not validator.is_valid(manifest)
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
+def test_sha256sum_agrees(copy: Path) -> None:
+    command = ["sha256sum", "--check", "--strict", SUMS]
+    done = subprocess.run(command, cwd=copy, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == sorted(f"{name}: OK" for name in FILES)
+
+
+class TestSelftest:
+    def alter(self, copy: Path, pixels: int) -> None:
+        with Image.open(copy / "golden" / "engine.png") as image:
+            ids, palette = np.array(image), image.getpalette()
+        ids.flat[:pixels] = (ids.flat[:pixels] + 1) % 5
+        altered = Image.fromarray(ids).convert("P")
+        altered.putpalette(palette)
+        altered.save(copy / "golden" / "engine.png")
+        reseal(copy)
+
+    def elsewhere(self, copy: Path) -> None:
+        edit_manifest(copy, lambda m: m["engine"].update(machine="another processor"))
+
+    def test_passes_exactly_where_it_was_built(self, bundle: Bundle) -> None:
+        result = segexport.selftest(bundle)
+        assert (result.agreement, result.required, result.same_machine) == (1.0, 1.0, True)
+        assert result.agreement_with_pytorch == bundle.manifest.golden["agreement_with_pytorch"]
+
+    def test_one_other_pixel_is_too_many_here(self, copy: Path) -> None:
+        self.alter(copy, 1)
+        with pytest.raises(SelftestFailed, match=r"copy: 99\.98\d\d% of the golden image's pixels .*100\.0% required"):
+            segexport.selftest(open_bundle(copy))
+
+    def test_elsewhere_a_thousandth_may_differ(self, copy: Path) -> None:
+        self.elsewhere(copy)
+        self.alter(copy, 6)  # of 64 x 96
+        result = segexport.selftest(open_bundle(copy))
+        assert (result.required, result.same_machine) == (0.999, False)
+        assert 0.999 <= result.agreement < 1
+        self.alter(copy, 60)
+        with pytest.raises(SelftestFailed, match=r"99\.9% required"):
+            segexport.selftest(open_bundle(copy))

@@ -1,0 +1,220 @@
+"""The graph and the contract around it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import segexport
+from segexport import scenes
+from segexport.errors import BundleCorrupt, ContractError
+from segexport.exporter import OPSET, contract_for
+from segexport.graph.graph import open_graph
+from segexport.segmenter import Segmenter
+from segexport.spec import DYNAMIC, Contract, format_size, network_grid, parse_size
+from tests.conftest import SIZE, save_checkpoint
+
+# What TensorRT's parsers take of what we emit; nothing data-dependent, no quantised integer operators.
+TENSORRT_TAKES = {
+    *("Add", "ArgMax", "Cast", "Concat", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Mul"),
+    *("ReduceMax", "Relu", "Reshape", "Resize", "Shape", "Softmax", "Sub", "TopK", "Transpose"),
+}
+
+
+@pytest.fixture(scope="module", params=["static", "dynamic"])
+def saved(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    batch = DYNAMIC if request.param == "dynamic" else 1
+    segexport.export(checkpoint, size=SIZE, batch=batch, output="scores", channel_order="bgr").save(path)
+    return path
+
+
+@pytest.mark.bundle
+def test_the_graph_is_what_targets_take(saved: Path) -> None:
+    onnx.checker.check_model(saved, full_check=True)
+    model = onnx.load(saved)
+    assert {node.op_type for node in model.graph.node} <= TENSORRT_TAKES
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    (image,) = model.graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    readers = [node.op_type for node in model.graph.node if image.name in node.input]
+    assert readers == ["Cast"], "only Cast may touch uint8 in TensorRT"
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            assert attributes.get("antialias", 0) == 0
+        assert all(a.name != "allowzero" or a.i == 0 for a in node.attribute)
+
+
+@pytest.mark.bundle
+def test_a_lone_file_explains_itself(saved: Path, checkpoint: Path) -> None:
+    graph = open_graph(saved)
+    loaded = segexport.load(checkpoint)
+    assert graph.labels == loaded.labels
+    assert graph.preprocessing == loaded.preprocessing
+    assert graph.source == loaded.source
+    assert graph.contract.channel_order == "bgr"
+    assert graph.rewrites[0].name == "fold-decode-head"
+    assert graph.rewrites[0].rewritten
+
+
+@pytest.mark.bundle
+def test_nodes_are_named_by_the_module_they_come_from(saved: Path) -> None:
+    names = [node.name for node in onnx.load(saved).graph.node]
+    assert len(set(names)) == len(names)
+    assert any(name.startswith("segformer.stages.0.blocks.0.attention.q_proj/MatMul") for name in names)
+    text = saved.read_bytes()
+    assert str(Path(segexport.__file__).parent).encode() not in text, "a path of the machine that built it"
+
+
+def test_a_foreign_graph_is_refused(tmp_path: Path) -> None:
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [value])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "foreign.onnx")
+    with pytest.raises(BundleCorrupt, match="not written by segexport"):
+        open_graph(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.bundle
+def test_ties_go_to_the_lowest_class(tmp_path: Path) -> None:
+    """A head whose logits are all equal: every engine must say class 0, as torch.argmax does."""
+    import torch
+    from transformers import SegformerForSemanticSegmentation
+
+    folder = save_checkpoint(tmp_path / "equal")
+    model = SegformerForSemanticSegmentation.from_pretrained(folder)
+    with torch.no_grad():
+        model.decode_head.classifier.weight.zero_()
+        model.decode_head.classifier.bias.fill_(0.25)
+    model.save_pretrained(folder)
+    bundle = segexport.build(folder, tmp_path / "ort", engine="onnxruntime", size=SIZE)
+    for engine in ("onnxruntime", "openvino"):
+        other = bundle if engine == "onnxruntime" else segexport.rebuild(bundle, tmp_path / engine, engine=engine)
+        with segexport.open(other) as net:
+            assert net.run(scenes.scene(0, SIZE)[0]).mask.max() == 0
+
+
+@pytest.mark.bundle
+def test_preprocessing_in_the_graph_is_the_processors(checkpoint: Path) -> None:
+    """The normalised tensor itself, not only the mask behind it."""
+    from segexport.engines.pytorch import image_processor
+
+    graph = segexport.export(checkpoint, size=SIZE, rewrites=False)
+    model = onnx.load_from_string(_serialised(graph))
+    convolution = next(n for n in model.graph.node if n.op_type == "Conv")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(convolution.input[0], onnx.TensorProto.FLOAT, None))
+    image = scenes.scene(1, SIZE)[0]
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run([convolution.input[0]], {"image": image[None]})[0]
+    loaded = segexport.load(checkpoint)
+    want = image_processor(loaded)(images=image, do_resize=False, return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(found, want, atol=2e-6)
+    assert -2.2 < found.min() < found.max() < 2.7
+
+
+def _serialised(graph) -> bytes:
+    import onnx_ir as ir
+
+    return ir.to_proto(graph.model).SerializeToString()
+
+
+@pytest.mark.bundle
+@pytest.mark.slow
+def test_the_real_tensorrt_builder_compiles_it(saved: Path, tmp_path: Path) -> None:
+    """TensorRT for RTX parses and compiles without a GPU; installed aside, since it is large."""
+    packages = tmp_path / "rtx"
+    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(packages)]
+    subprocess.run([sys.executable, *install, "tensorrt-rtx-cu13==1.7.1.116"], check=True)
+    script = """
+import json, sys
+import tensorrt_rtx as trt
+builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+parser = trt.OnnxParser(network, builder.logger)
+parsed = parser.parse_from_file(sys.argv[1])
+config = builder.create_builder_config()
+image = network.get_input(0)
+if -1 in tuple(image.shape):
+    profile = builder.create_optimization_profile()
+    profile.set_shape(image.name, *[(n, *tuple(image.shape)[1:]) for n in (1, 2, 4)])
+    config.add_optimization_profile(profile)
+plan = builder.build_serialized_network(network, config)
+outputs = [network.get_output(i) for i in range(network.num_outputs)]
+errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+print(json.dumps([parsed, errors, [[o.name, str(o.dtype)] for o in outputs], plan is not None and plan.nbytes]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(saved)],
+        env={"PYTHONPATH": str(packages), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    parsed, errors, outputs, size = json.loads(done.stdout.splitlines()[-1])
+    assert parsed, errors
+    assert outputs == [["mask", "DataType.UINT8"], ["confidence", "DataType.FLOAT"]]
+    assert size > 100_000
+
+
+def test_contract_defaults_and_refusals(checkpoint: Path, classifier: Path) -> None:
+    loaded, ranker = segexport.load(checkpoint), segexport.load(classifier)
+    assert contract_for(loaded) == Contract(SIZE, mask_size=SIZE), "the processor's own size"
+    assert contract_for(loaded, size=(97, 131), mask_size="network").mask_size == (25, 33)
+    assert contract_for(ranker).output == "topk"
+    assert contract_for(ranker).mask_size is None
+    with pytest.raises(ContractError, match="mask"):
+        contract_for(ranker, output="mask")
+    with pytest.raises(ContractError, match="topk"):
+        contract_for(loaded, output="topk")
+    with pytest.raises(ContractError, match="32x32"):
+        contract_for(loaded, size=(31, 64))
+    with pytest.raises(ContractError, match="batch"):
+        contract_for(loaded, batch=0)
+
+
+@given(st.tuples(st.integers(1, 9999), st.integers(1, 9999)))
+def test_sizes_are_read_as_they_are_written(size: tuple[int, int]) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "512x", "axb", "1x2x3", "-5x5", "5.5x5"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ContractError, match="HEIGHTxWIDTH"):
+        parse_size(text)
+
+
+@pytest.mark.bundle
+@pytest.mark.parametrize("size", [(97, 131), (64, 96), (129, 65)])
+def test_the_network_grid_is_the_models(size: tuple[int, int], checkpoint: Path) -> None:
+    import torch
+
+    with torch.inference_mode():
+        logits = segexport.load(checkpoint).model()(pixel_values=torch.zeros(1, 3, *size)).logits
+    assert tuple(logits.shape[2:]) == network_grid(size)
+
+
+@pytest.mark.bundle
+def test_an_array_is_in_the_bundles_channel_order(checkpoint: Path, tmp_path: Path) -> None:
+    """A file is read as RGB and turned; an array is taken as it is, as an OpenCV frame would be."""
+    bundle = segexport.build(checkpoint, tmp_path / "bgr", engine="onnxruntime", size=SIZE, channel_order="bgr")
+    from PIL import Image
+
+    rgb = scenes.scene(2, SIZE)[0]
+    Image.fromarray(rgb).save(tmp_path / "scene.png")
+    with segexport.open(bundle) as net:
+        assert isinstance(net, Segmenter)
+        by_file = net.run(tmp_path / "scene.png").mask
+        np.testing.assert_array_equal(by_file, net.run(rgb[..., ::-1].copy()).mask)
+        np.testing.assert_array_equal(by_file, net.run(Image.fromarray(rgb)).mask)
+        assert (by_file != net.run(rgb).mask).any()
+        with pytest.raises(ContractError, match="uint8"):
+            net.run(rgb.astype(np.float32))
