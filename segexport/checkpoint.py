@@ -78,7 +78,8 @@ def load(model: str | Path, *, revision: str | None = None, random_init: bool = 
     """
     name = str(model)
     alias = read_json("aliases.json")["aliases"].get(name)
-    if Path(name).is_dir():
+    # A bundle may well stand in a folder called b0: only one with a checkpoint in it goes before the alias.
+    if Path(name).is_dir() and (alias is None or (Path(name) / "config.json").exists()):
         folder, commit, identity = Path(name), None, str(Path(name).resolve())
     elif alias is not None and random_init:
         reduce = read_json("aliases.json")["label_sets"][alias["labels"]]["reduce"]
@@ -93,7 +94,7 @@ def load(model: str | Path, *, revision: str | None = None, random_init: bool = 
     if random_init:
         config = _read_config(folder)
         preprocessing, reduce, _ = read_processor(folder, (512, 512))
-        return _random(str(folder.resolve()), config, preprocessing, reduce, folder)
+        return _random(identity, config, preprocessing, reduce, folder)
     return _from_folder(folder, identity, commit)
 
 

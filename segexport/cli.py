@@ -21,6 +21,7 @@ from segexport.errors import ContractError, SegexportError, SegexportWarning
 
 if TYPE_CHECKING:
     from segexport.bench import Result
+    from segexport.spec import MaskSize
 
 app = typer.Typer(
     name="segexport",
@@ -126,7 +127,7 @@ def build(
                 batch=_batch(batch),
                 channel_order=channel_order.value,
                 output=output.value if output else None,
-                mask_size=mask_size if mask_size in ("input", "network") else _size(mask_size) or "input",  # type: ignore[arg-type]
+                mask_size=_mask_size(mask_size),
                 rewrites=rewrites,
                 random_init=random_init,
                 revision=revision,
@@ -239,6 +240,13 @@ def _size(text: str | None) -> tuple[int, int] | None:
     from segexport.spec import parse_size
 
     return None if text is None else parse_size(text)
+
+
+def _mask_size(text: str) -> MaskSize | tuple[int, int]:
+    from segexport.spec import parse_size
+
+    named: dict[str, MaskSize] = {"input": "input", "network": "network"}
+    return named.get(text) or parse_size(text)
 
 
 def _batch(text: str) -> int:

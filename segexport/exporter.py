@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -158,9 +159,8 @@ def _tidy(model: ir.Model) -> None:
 
 
 def _scope(node: ir.Node) -> str:
-    names = node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]")
-    scopes = [s.strip(" '\"") for s in names.strip("[]").split(",")]
-    inner = [s.removeprefix("network.") for s in scopes if s.startswith("network.")]
+    scopes: list[str] = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+    inner = [scope.removeprefix("network.") for scope in scopes if scope.startswith("network.")]
     return inner[-1] if inner else ""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from segexport.errors import OutputError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CANNOT_WRITE = _NO_ROOM | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
 def sha256_of(path: Path) -> str:
@@ -70,6 +71,8 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield partial
         _replace_folder(partial, target)
     except OSError as error:
+        if error.errno not in _CANNOT_WRITE:  # not about this folder: what else the block did
+            raise
         raise write_failed(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from segexport.errors import DataError, OutputError
 from segexport.files import write_file
 from segexport.images import encode_png, read_image
-from segexport.segmenter import open_segmenter
+from segexport.segmenter import Prediction, open_segmenter
 
 
 def predict_files(
@@ -48,19 +48,17 @@ def predict_files(
             rgb = read_image(path)
             found = net.run(net.from_rgb(rgb))
             if found.mask is None:
-                yield _write(
-                    out / f"{path.stem}_classes.json",
-                    _classes_json(found.labels.names, found.classes, found.scores),
-                )
+                yield _write(out / f"{path.stem}_classes.json", _classes_json(found))
                 continue
             yield _write(out / f"{path.stem}_mask.png", encode_png(found.mask, net.labels.palette))
             yield _write(out / f"{path.stem}_overlay.png", encode_png(found.overlay(rgb)))
 
 
-def _classes_json(names: Sequence[str], classes: object, scores: object) -> bytes:
-    ids = [int(i) for i in classes]  # type: ignore[attr-defined]
-    shares = [None] * len(ids) if scores is None else [float(s) for s in scores]  # type: ignore[attr-defined]
-    rows = [{"id": i, "name": names[i], "score": s} for i, s in zip(ids, shares, strict=True)]
+def _classes_json(found: Prediction) -> bytes:
+    assert found.classes is not None
+    ids = found.classes.tolist()
+    scores = [None] * len(ids) if found.scores is None else found.scores.tolist()  # no scores with --output logits
+    rows = [{"id": i, "name": found.labels.names[i], "score": s} for i, s in zip(ids, scores, strict=True)]
     return (json.dumps(rows, indent=2) + "\n").encode()
 
 

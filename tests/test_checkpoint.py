@@ -259,3 +259,9 @@ def test_random_weights_of_a_folder_leave_its_own_alone(copy: Path) -> None:
 def test_classifiers_keep_their_task_with_random_weights(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path / "tiny", classes=7, kind="classification")
     assert checkpoints.load(folder, random_init=True).architecture == "image-classification"
+
+
+def test_a_bundle_called_b0_does_not_hide_the_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b0").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.load("b0", random_init=True).source.id == "b0"

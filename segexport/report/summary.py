@@ -29,8 +29,8 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
         yield f"rewrite    {result.name} ({result.claim}): {done}"
         for declined in result.declined:
             yield f"           declined {declined.node}: {declined.reason}"
-    agreement = manifest.golden["agreement_with_pytorch"]
-    yield f"golden     {agreement:.3%} of the golden image's pixels as PyTorch"
+    what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
+    yield f"golden     {manifest.golden['agreement_with_pytorch']:.3%} of the {what} as PyTorch"
     for note in manifest.notes:
         yield f"note       {note}"
     yield f"memory     {machine.peak_memory_bytes() / 1e6:.0f} MB at peak"
