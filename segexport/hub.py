@@ -18,13 +18,15 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_FACTS_AND_SAFETENSORS = ("config.json", "*processor_config.json", "model.safetensors*", "model-*.safetensors")
+_PICKLES = ("pytorch_model.bin*", "pytorch_model-*.bin")
 
 
 def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
     """Local folder holding the checkpoint's configuration and weights, and the commit it was resolved to.
 
     Files already in the hub's cache are used when the hub cannot be reached; offline mode (`HF_HUB_OFFLINE=1`)
-    is honoured.
+    is honoured. Pickled weights are fetched only where there are no safetensors.
 
     Raises:
         CheckpointError: no such id, no access, or no network and nothing cached.
@@ -36,20 +38,13 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
     with _quiet():
         try:
             offline = not _reachable()
-            folder = Path(
-                snapshot_download(
-                    repository,
-                    revision=revision,
-                    allow_patterns=[
-                        "config.json",
-                        "*processor_config.json",
-                        *WEIGHT_FILES,
-                        "model-*.safetensors",
-                    ],
-                    ignore_patterns=None,
-                    local_files_only=offline,
+            for patterns in (_FACTS_AND_SAFETENSORS, _PICKLES):
+                files = snapshot_download(
+                    repository, revision=revision, allow_patterns=list(patterns), local_files_only=offline
                 )
-            )
+                folder = Path(files)
+                if any((folder / name).exists() for name in WEIGHT_FILES):
+                    break
         except HFValidationError as error:
             raise CheckpointError(
                 f"'{repository}' is neither an existing folder, nor an alias (b0 ... b5, b0-cityscapes, mit-b0 ...), "
@@ -72,6 +67,8 @@ def _reason(error: Exception) -> str:
         return "the hub has no such revision"
     if isinstance(error, errors.RepositoryNotFoundError):
         return "the hub has no such model (or it is private: hf auth login)"
+    if isinstance(error, OSError) and error.errno:
+        return f"its files could not be stored in the hub's cache ({error.strerror})"
     return "the hub was not reached and the local cache does not hold it"
 
 
@@ -92,10 +89,16 @@ def _reachable() -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    """The hub client without log lines and progress bars; what matters in them becomes an error of ours."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
+    level, bars = logger.level, not are_progress_bars_disabled()
     logger.setLevel(logging.CRITICAL)
+    disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bars:
+            enable_progress_bars()

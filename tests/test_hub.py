@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
+import io
+import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -30,6 +39,89 @@ def test_the_hubs_cache_serves_without_the_hub(
     for model, revision in (("someone/other", None), ("someone/segformer", "v2"), ("b0", None)):
         with pytest.raises(CheckpointError, match="hub was not reached and the local cache does not hold it"):
             checkpoints.load(model, revision=revision)
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub's protocol as its client needs to fetch one repository, `someone/segformer`."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+    commit = "fedcba9876543210fedcba9876543210fedcba98"
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.path.startswith("/api/models/someone/segformer"):
+            siblings = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
+            answer = {"id": "someone/segformer", "sha": self.commit, "siblings": siblings}
+            tree = [{"type": "file", "path": n, "size": len(d), "oid": "0" * 40} for n, d in self.files.items()]
+            self._answer(json.dumps(tree if "/tree/" in self.path else answer).encode())
+        elif self.path.startswith("/someone/segformer/resolve/") and self.path.split("/")[-1] in self.files:
+            self._answer(self.files[self.path.split("/")[-1]])
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    do_HEAD = do_GET
+
+    def _answer(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", self.commit)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_checkpoint_comes_over_the_network(checkpoint: Path, tmp_path: Path, weights: str) -> None:
+    """The real client, over real HTTP, from a hub on this machine; in a process of its own, for its environment."""
+    Hub.files = {name: (checkpoint / name).read_bytes() for name in ("config.json", "preprocessor_config.json")}
+    Hub.files["README.md"] = b"not wanted"
+    if weights == "model.safetensors":
+        Hub.files["pytorch_model.bin"] = b"not wanted beside safetensors"
+        Hub.files[weights] = (checkpoint / weights).read_bytes()
+    else:
+        import torch
+        from safetensors.torch import load_file
+
+        buffer = io.BytesIO()
+        torch.save(load_file(checkpoint / "model.safetensors"), buffer)
+        Hub.files[weights] = buffer.getvalue()
+    Hub.asked = []
+    script = """
+import sys
+from segexport import checkpoint, errors
+loaded = checkpoint.load("someone/segformer")
+print(loaded.source.revision, loaded.source.weights_sha256, sorted(p.name for p in loaded.folder.iterdir()))
+try:
+    checkpoint.load("someone/other")
+except errors.CheckpointError as error:
+    print(error)
+"""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        environment.pop("HF_HUB_OFFLINE", None)
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+        )
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "the client's progress bars and log lines"
+    first, second = done.stdout.splitlines()
+    digest = hashlib.sha256(Hub.files[weights]).hexdigest()
+    names = sorted(["config.json", "preprocessor_config.json", weights])
+    assert first == f"{Hub.commit} {digest} {names}"
+    assert "'someone/other' could not be had: the hub has no such model" in second
+    assert not any("README" in path for path in Hub.asked)
 
 
 def test_a_hub_id_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
