@@ -50,6 +50,8 @@ class _Contender:
     reference: str | None = None
     batch: int = 1
     notes: list[str] = field(default_factory=list)
+    resized: set[Size] = field(default_factory=set)
+    """Sizes of images that were not the network's."""
     facts: dict[str, Any] = field(default_factory=dict)
     whole: list[float] = field(default_factory=list)
     network: list[float] = field(default_factory=list)
@@ -207,11 +209,8 @@ def _score(contenders: Sequence[_Contender], decisions: dict[str, Any], sample: 
             # Of classes, the best one counts; of class maps, every pixel.
             best = slice(0, 1) if found.ndim == 1 else slice(None)
             contender.agreement.update(found[best], reference[best])
-        if size != contender.size and not any("Pillow" in note for note in contender.notes):
-            behind = "" if found.ndim == 1 or contender.reference is None else " before, nearest neighbour behind"
-            contender.notes.append(
-                f"images of {format_size(size)} resized by Pillow to {format_size(contender.size)}{behind}"
-            )
+        if size != contender.size:
+            contender.resized.add(size)
 
 
 def _row(contender: _Contender, contenders: Sequence[_Contender], first: Manifest) -> Row:
@@ -223,7 +222,8 @@ def _row(contender: _Contender, contenders: Sequence[_Contender], first: Manifes
     agreement = contender.agreement.share() if reference else None
     miou_change = None if miou is None or reference is None else miou - reference.confusion.miou()
     speedup = float(np.median(reference.whole) / np.median(contender.whole)) if reference else None
-    is_reference = any(c.reference == contender.name for c in contenders)
+    is_reference = contender.facts["engine"] == "pytorch"
+    classifier = first.contract.mask_size is None
     return Row(
         name=contender.name,
         engine=contender.facts["engine"],
@@ -246,7 +246,16 @@ def _row(contender: _Contender, contenders: Sequence[_Contender], first: Manifes
             miou_change=miou_change,
             agreement=agreement,
             random_weights=random_weights,
-            what="images" if first.contract.mask_size is None else "pixels",
+            what="images" if classifier else "pixels",
         ),
-        notes=tuple(contender.notes),
+        notes=(*contender.notes, *_resizing(contender, not (is_reference or classifier))),
     )
+
+
+def _resizing(contender: _Contender, nearest_behind: bool) -> tuple[str, ...]:
+    if not contender.resized:
+        return ()
+    count = len(contender.resized)
+    what = f"images of {format_size(next(iter(contender.resized)))}" if count == 1 else f"images of {count} sizes"
+    behind = ", their class maps by nearest neighbour" if nearest_behind else ""
+    return (f"{what} resized by Pillow to {format_size(contender.size)}{behind}",)
