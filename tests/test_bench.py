@@ -11,12 +11,14 @@ import pytest
 
 import segexport
 from segexport import scenes
+from segexport.bench.contender import open_reference_call
 from segexport.bench.result import percentiles
 from segexport.bench.verdict import verdict
 from segexport.bundle import Bundle
 from segexport.data import read_json
 from segexport.evaluate.metrics import ConfusionMatrix
 from segexport.images import read_image, read_mask
+from segexport.spec import Contract, to_json
 from tests.conftest import SIZE, RunCli
 
 
@@ -68,6 +70,19 @@ def test_images_of_another_size_are_said_to_be_resized(bundle: Bundle, tmp_path:
     assert reference.notes == ("images of 80x120 resized by Pillow to 64x96",)
     assert row.agreement > 0.9, "nearest behind is not exact, but close"
     assert reference.miou is not None
+
+
+@pytest.mark.bundle
+def test_a_reference_of_pickled_weights_has_their_size(checkpoint: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
+    torch.save(load_file(checkpoint / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    loaded = segexport.load(tmp_path)
+    _, facts = open_reference_call(to_json(loaded.source), to_json(Contract(SIZE, mask_size=SIZE)), None, None)
+    assert facts["size_bytes"] == (tmp_path / "pytorch_model.bin").stat().st_size
 
 
 @pytest.mark.bundle

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from segexport import checkpoint, machine
+from segexport import checkpoint, machine, weights
 from segexport.bench.result import Timed
 from segexport.bundle import open_bundle
 from segexport.checkpoint import Checkpoint
@@ -64,7 +64,7 @@ def open_reference_call(
 ) -> tuple[Call, dict[str, Any]]:
     """The PyTorch reference as its users run it: image processor, model, post-processing to the image's size."""
     loaded = _reference_checkpoint(from_json(Source, source), override)
-    size = sum(path.stat().st_size for path in loaded.folder.glob("*.safetensors")) if loaded.folder else 0
+    files = weights.find(loaded.folder) if loaded.folder and not loaded.source.random_weights else []
     runner = open_checkpoint(loaded, from_json(Contract, contract), own_size=True, threads=threads)
 
     def call(rgb: UInt8) -> Timed:
@@ -77,13 +77,18 @@ def open_reference_call(
         end = time.perf_counter()
         return Timed(end - start, executed - staged, decision(outputs))
 
-    return call, {"engine": "pytorch", "version": info("pytorch").version, "size_bytes": size}
+    return call, {
+        "engine": "pytorch",
+        "version": info("pytorch").version,
+        "size_bytes": sum(f.stat().st_size for f in files),
+    }
 
 
 def _reference_checkpoint(source: Source, override: str | None) -> Checkpoint:
     remedy = "pass --reference CHECKPOINT, or --no-reference to leave PyTorch out"
     try:
-        loaded = checkpoint.load(override or source.id, revision=source.revision, random_init=source.random_weights)
+        revision = None if override else source.revision
+        loaded = checkpoint.load(override or source.id, revision=revision, random_init=source.random_weights)
     except CheckpointError as error:
         raise CheckpointError(f"the bundles' checkpoint cannot be had ({error}); {remedy}") from error
     if loaded.source.weights_sha256 != source.weights_sha256:
