@@ -110,7 +110,7 @@ def build(
     if precision not in PRECISIONS:
         raise ContractError(f"precision {precision} cannot be built: pass --precision {' or '.join(PRECISIONS)}")
     require_absent(Path(out), overwrite)
-    chosen, _ = choose(engine)
+    chosen = choose(engine)
     progress("reading the checkpoint")
     loaded = (
         model if isinstance(model, Checkpoint) else checkpoint.load(model, revision=revision, random_init=random_init)
@@ -163,7 +163,7 @@ def rebuild(
         BundleCorrupt, EngineUnavailable, OutputError: see `segexport.errors`.
     """
     require_absent(Path(out), overwrite)
-    chosen, _ = choose(engine)
+    chosen = choose(engine)
     bundle = source if isinstance(source, Bundle) else open_bundle(source)
     with new_folder(Path(out), overwrite=overwrite) as folder:
         progress("copying the graph")
@@ -210,7 +210,7 @@ def _manifest(
         preprocessing=graph.preprocessing,
         labels=graph.labels,
         engine=_engine_facts(chosen, device),
-        rewrites=tuple(graph.rewrites),
+        rewrites=graph.rewrites,
         golden={},
         versions=machine.versions(),
         notes=notes,

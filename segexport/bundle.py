@@ -27,8 +27,8 @@ from segexport.spec import (
     PassResult,
     Preprocessing,
     Source,
+    facts_from_json,
     from_json,
-    pass_result_from_json,
     to_json,
 )
 
@@ -157,16 +157,8 @@ def _verify(folder: Path) -> None:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    nested = {
-        "source": from_json(Source, content["source"]),
-        "contract": from_json(Contract, content["contract"]),
-        "preprocessing": from_json(Preprocessing, content["preprocessing"]),
-        "labels": from_json(Labels, content["labels"]),
-        "engine": from_json(EngineFacts, content["engine"]),
-        "rewrites": tuple(pass_result_from_json(r) for r in content["rewrites"]),
-        "notes": tuple(content["notes"]),
-    }
-    return Manifest(**{**content, **nested})
+    own = {"engine": from_json(EngineFacts, content["engine"]), "notes": tuple(content["notes"])}
+    return Manifest(**{**content, **facts_from_json(content), **own})
 
 
 def _contents(folder: Path) -> list[Path]:

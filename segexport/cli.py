@@ -109,11 +109,9 @@ def build(
     """Build a bundle: a self-contained engine with its manifest and golden image."""
     if (model is None) == (from_bundle is None):
         raise ContractError("name what to build from: --model CHECKPOINT, or --from-bundle DIR, and not both")
-    from segexport import engines
     from segexport.report import summary
     from segexport.report.steps import steps
 
-    _, why = engines.choose(engine.value)
     common: dict[str, Any] = {"engine": engine.value, "device": device, "overwrite": overwrite}
     with steps(err) as progress:
         if from_bundle is not None:
@@ -134,6 +132,7 @@ def build(
                 progress=progress,
                 **common,
             )
+    why = "the fastest installed here" if engine is _Engine.auto else "asked for"
     for line in summary.of_bundle(bundle, why):
         out.print(line)
 

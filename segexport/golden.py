@@ -47,7 +47,6 @@ def decide(runner: Runner, rgb: UInt8) -> Decision:
 
 def write(folder: Path, name: str, found: Decision, labels: Labels) -> None:
     """Store a decision as `golden/<name>.png`, or `.json` for classes."""
-    (folder / "golden").mkdir(exist_ok=True)
     if found.ndim == 1:
         (folder / "golden" / f"{name}.json").write_text(json.dumps(found.tolist()) + "\n", encoding="utf-8")
     else:

@@ -181,7 +181,21 @@ def from_json(kind: type[T], value: dict[str, Any]) -> T:
     return kind(**{k: _tuples(v) for k, v in value.items()})
 
 
-def pass_result_from_json(value: dict[str, Any]) -> PassResult:
-    """Inverse of `to_json` for a PassResult, which nests."""
+def _pass_result(value: dict[str, Any]) -> PassResult:
     declined = tuple(Declined(**d) for d in value["declined"])
     return PassResult(value["name"], value["claim"], tuple(value["rewritten"]), declined)
+
+
+def facts_from_json(value: dict[str, Any]) -> dict[str, Any]:
+    """What a graph's metadata and a bundle's manifest both hold, as spec types under the same names.
+
+    Raises:
+        KeyError, TypeError, ValueError: a fact or a field is missing or unknown.
+    """
+    return {
+        "source": from_json(Source, value["source"]),
+        "contract": from_json(Contract, value["contract"]),
+        "preprocessing": from_json(Preprocessing, value["preprocessing"]),
+        "labels": from_json(Labels, value["labels"]),
+        "rewrites": tuple(_pass_result(r) for r in value["rewrites"]),
+    }

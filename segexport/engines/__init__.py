@@ -40,19 +40,19 @@ def info(name: str) -> EngineInfo:
     return result
 
 
-def choose(name: str) -> tuple[EngineInfo, str]:
-    """The engine to build for, and why: `auto` takes the first in `ENGINES` that is installed.
+def choose(name: str) -> EngineInfo:
+    """The engine to build for: `auto` takes the first in `ENGINES` that is installed.
 
     Raises:
         EngineUnavailable: not installed (the message names the command that installs it), or no such engine.
     """
     if name != "auto":
-        return require(name), "asked for"
+        return require(name)
     candidates = [i for i in infos() if i.builds]
-    for candidate in candidates:
-        if candidate.version is not None:
-            return candidate, "the fastest installed here"
-    raise EngineUnavailable(f"no engine is installed: {candidates[0].install}")
+    installed = next((i for i in candidates if i.version is not None), None)
+    if installed is None:
+        raise EngineUnavailable(f"no engine is installed: {candidates[0].install}")
+    return installed
 
 
 def require(name: str) -> EngineInfo:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segexport.errors import ContractError
+from segexport.images import UInt8
 from segexport.spec import DYNAMIC, Contract
 
-UInt8 = npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[Any]]
 """A contract's outputs by name; see `segexport.spec.Contract`."""
 

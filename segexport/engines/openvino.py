@@ -7,9 +7,10 @@ from importlib import metadata
 import numpy as np
 
 from segexport.bundle import Bundle
-from segexport.engines.base import EngineInfo, Outputs, Runner, UInt8, check_images
+from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
 from segexport.errors import EngineUnavailable
 from segexport.graph.preprocess import IMAGE
+from segexport.images import UInt8
 
 NAME = "openvino"
 INSTALL = 'pip install "segexport[openvino]"'

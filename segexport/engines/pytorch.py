@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segexport.checkpoint import Checkpoint
-from segexport.engines.base import EngineInfo, Outputs, Runner, UInt8, check_images
+from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
+from segexport.images import UInt8
 from segexport.processor import find_processor
 from segexport.spec import Contract, Size
 from segexport.weights import INSTALL, image_processor_class, quiet_transformers

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from segexport.images import UInt8
 from segexport.spec import IGNORE_INDEX
-
-UInt8 = npt.NDArray[np.uint8]
 
 
 class ConfusionMatrix:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from segexport.errors import BundleCorrupt
-from segexport.spec import (
-    Contract,
-    Labels,
-    PassResult,
-    Preprocessing,
-    Source,
-    from_json,
-    pass_result_from_json,
-    to_json,
-)
+from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source, facts_from_json, to_json
 
 PREFIX = "segexport."
 _FACTS = ("contract", "preprocessing", "labels", "source", "rewrites")
@@ -36,19 +27,12 @@ class Graph:
     preprocessing: Preprocessing
     labels: Labels
     source: Source
-    rewrites: list[PassResult] = field(default_factory=list)
+    rewrites: tuple[PassResult, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write one self-contained .onnx file with contract, labels, preprocessing and source in its metadata."""
-        facts = {
-            "contract": self.contract,
-            "preprocessing": self.preprocessing,
-            "labels": self.labels,
-            "source": self.source,
-            "rewrites": self.rewrites,
-        }
-        for name, value in facts.items():
-            self.model.metadata_props[PREFIX + name] = json.dumps(to_json(value))
+        for name in _FACTS:
+            self.model.metadata_props[PREFIX + name] = json.dumps(to_json(getattr(self, name)))
         ir.save(self.model, path)
 
 
@@ -61,13 +45,6 @@ def open_graph(path: Path) -> Graph:
     model = ir.load(path)
     try:
         facts = {k: json.loads(model.metadata_props[PREFIX + k]) for k in _FACTS}
-        return Graph(
-            model,
-            from_json(Contract, facts["contract"]),
-            from_json(Preprocessing, facts["preprocessing"]),
-            from_json(Labels, facts["labels"]),
-            from_json(Source, facts["source"]),
-            [pass_result_from_json(r) for r in facts["rewrites"]],
-        )
+        return Graph(model, **facts_from_json(facts))
     except (KeyError, ValueError, TypeError) as error:
         raise BundleCorrupt(f"{path} was not written by segexport ({error!r}): build it again") from error

@@ -19,6 +19,6 @@ PIPELINE: tuple[Pass, ...] = (FoldDecodeHead(),)
 def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Graph:
     """Apply `passes` to `graph` in order, in place; what each did is appended to `graph.rewrites`."""
     for rewrite in passes:
-        graph.rewrites.append(rewrite(graph))
+        graph.rewrites += (rewrite(graph),)
         RemoveUnusedNodesPass()(graph.model)
     return graph
