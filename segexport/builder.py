@@ -6,11 +6,14 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import onnx
 
 from segexport import __version__, checkpoint, exporter, golden, machine, passes
 from segexport.bundle import (
+    CACHE,
+    ENGINE_GRAPH,
     GOLDEN_IMAGE,
     MODEL,
     Bundle,
@@ -25,11 +28,11 @@ from segexport.engines import EngineInfo, choose, open_runner
 from segexport.engines.pytorch import open_checkpoint
 from segexport.errors import ContractError
 from segexport.files import new_folder, require_absent
-from segexport.graph.graph import Graph
+from segexport.graph.graph import Graph, open_graph
 from segexport.images import encode_png, read_image
-from segexport.spec import ChannelOrder, MaskSize, Output, Size
+from segexport.spec import ChannelOrder, MaskSize, Output, Precision, ResizeMode, Size
 
-PRECISIONS = ("fp32",)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Progress = Callable[[str], None]
 """Called with the name of each step as it starts."""
@@ -47,6 +50,8 @@ def export(
     channel_order: ChannelOrder = "rgb",
     output: Output | None = None,
     mask_size: MaskSize | Size = "input",
+    source_size: Size | None = None,
+    resize_mode: ResizeMode = "stretch",
     rewrites: bool = True,
     progress: Progress = _silent,
 ) -> Graph:
@@ -57,7 +62,14 @@ def export(
     """
     loaded = model if isinstance(model, Checkpoint) else checkpoint.load(model)
     contract = exporter.contract_for(
-        loaded, size=size, batch=batch, channel_order=channel_order, output=output, mask_size=mask_size
+        loaded,
+        size=size,
+        batch=batch,
+        channel_order=channel_order,
+        output=output,
+        mask_size=mask_size,
+        source_size=source_size,
+        resize_mode=resize_mode,
     )
     progress("tracing PyTorch")
     graph = exporter.export(loaded, contract)
@@ -72,12 +84,14 @@ def build(
     out: str | Path,
     *,
     engine: str = "auto",
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     size: Size | None = None,
     batch: int = 1,
     channel_order: ChannelOrder = "rgb",
     output: Output | None = None,
     mask_size: MaskSize | Size = "input",
+    source_size: Size | None = None,
+    resize_mode: ResizeMode = "stretch",
     rewrites: bool = True,
     random_init: bool = False,
     revision: str | None = None,
@@ -91,12 +105,15 @@ def build(
         model: a folder, hub id or alias (see `segexport.checkpoint.load`), or a checkpoint already loaded.
         out: the bundle's folder; it appears whole or not at all.
         engine: `auto`, `onnxruntime` or `openvino`.
-        precision: `fp32`.
-        size: height and width of the image; the processor's own if None.
+        precision: `fp32`, or `bf16` (OpenVINO, on CPUs that have it).
+        size: height and width of the network's input; the processor's own if None.
         batch: images a call, or `segexport.spec.DYNAMIC`.
         channel_order: `rgb` or `bgr`.
         output: `mask`, `scores` or `logits`; `topk` or `logits` for an image classifier.
-        mask_size: `input`, `network` (the logits' own, a quarter), or height and width.
+        mask_size: `input` (the image's), `network` (the logits' own, a quarter), or height and width.
+        source_size: height and width of the images, which the graph resizes as Pillow does; `size` if None.
+        resize_mode: with a source_size, how: `stretch`, as transformers' processor does; `letterbox`, keeping the
+            aspect inside of zeros; or `shortest-edge`, keeping it by choosing the network's size.
         rewrites: apply the exact rewrites of `segexport.passes`.
         random_init: random weights, for latency and parity only.
         revision: branch, tag or commit on the hub.
@@ -107,10 +124,9 @@ def build(
     Raises:
         CheckpointError, ContractError, EngineUnavailable, OutputError: see `segexport.errors`.
     """
-    if precision not in PRECISIONS:
-        raise ContractError(f"precision {precision} cannot be built: pass --precision {' or '.join(PRECISIONS)}")
+    _require_precision(precision)
     require_absent(Path(out), overwrite)
-    chosen = choose(engine)
+    chosen = choose(engine, precision)
     progress("reading the checkpoint")
     loaded = (
         model if isinstance(model, Checkpoint) else checkpoint.load(model, revision=revision, random_init=random_init)
@@ -122,6 +138,8 @@ def build(
         channel_order=channel_order,
         output=output,
         mask_size=mask_size,
+        source_size=source_size,
+        resize_mode=resize_mode,
         rewrites=rewrites,
         progress=progress,
     )
@@ -136,6 +154,8 @@ def build(
         with open_checkpoint(loaded, dataclasses.replace(graph.contract, channel_order="rgb")) as reference:
             golden.write(folder, "reference", golden.decide(reference, picture), graph.labels)
         manifest = _manifest(graph, chosen, device, precision, loaded.notes)
+        resized = golden.resize_facts(graph.contract, graph.preprocessing, picture)
+        manifest = dataclasses.replace(manifest, golden=resized)
         _finish(folder, manifest, progress)
     return open_bundle(out)
 
@@ -145,6 +165,7 @@ def rebuild(
     out: str | Path,
     *,
     engine: str = "auto",
+    precision: Precision | None = None,
     device: str | None = None,
     overwrite: bool = False,
     progress: Progress = _silent,
@@ -155,6 +176,7 @@ def rebuild(
         source: a bundle, which stays as it is.
         out: the new bundle's folder.
         engine: as for `build`.
+        precision: as for `build`; the source's own if None.
         device: as for `build`.
         overwrite: as for `build`.
         progress: as for `build`.
@@ -163,8 +185,10 @@ def rebuild(
         BundleCorrupt, EngineUnavailable, OutputError: see `segexport.errors`.
     """
     require_absent(Path(out), overwrite)
-    chosen = choose(engine)
     bundle = source if isinstance(source, Bundle) else open_bundle(source)
+    precision = precision or bundle.manifest.precision
+    _require_precision(precision)
+    chosen = choose(engine, precision)
     with new_folder(Path(out), overwrite=overwrite) as folder:
         progress("copying the graph")
         shutil.copy2(bundle.model, folder / MODEL)
@@ -175,6 +199,7 @@ def rebuild(
         manifest = dataclasses.replace(
             bundle.manifest,
             segexport=__version__,
+            precision=precision,
             engine=_engine_facts(chosen, device),
             versions=machine.versions(),
         )
@@ -184,22 +209,46 @@ def rebuild(
 
 def _finish(folder: Path, manifest: Manifest, progress: Progress) -> None:
     """Build for the engine, record what it makes of the golden image, and seal the bundle."""
+    if manifest.rewrites:
+        progress("deriving the engine's graph")
+        manifest = dataclasses.replace(manifest, engine=_derive(folder, manifest.engine))
     facts = manifest.engine
     progress(f"building for {facts.name} {facts.version}")
+    picture = read_image(folder / GOLDEN_IMAGE)
     with open_runner(Bundle(folder, manifest)) as runner:
-        found = golden.decide(runner, read_image(folder / GOLDEN_IMAGE))
+        found = golden.decide(runner, picture)
+    shutil.rmtree(folder / CACHE, ignore_errors=True)  # by this folder's path, which the bundle will not have
     golden.write(folder, "engine", found, manifest.labels)
     equal = agreement(found, golden.read(folder, "reference"))
     progress("sealing the bundle")
-    facts_of_golden = {"seed": golden.GOLDEN_SEED, "agreement_with_pytorch": equal}
+    facts_of_golden = {**manifest.golden, "seed": golden.GOLDEN_SEED, "agreement_with_pytorch": equal}
     write_manifest(folder, dataclasses.replace(manifest, golden=facts_of_golden))
+
+
+def _derive(folder: Path, facts: EngineFacts) -> EngineFacts:
+    """Write the engine's own graph, where passes make it another than the portable one."""
+    if facts.device != "CPU":
+        return facts  # what pays was measured on CPUs
+    graph = open_graph(folder / MODEL)
+    earlier = len(graph.rewrites)
+    passes.run(graph, passes.FOR_ENGINE[facts.name])
+    rewrites = graph.rewrites[earlier:]
+    if any(result.rewritten for result in rewrites):
+        graph.save(folder / ENGINE_GRAPH)
+    on_host = any(result.rewritten for result in rewrites if result.name == passes.ClassMapOnHost.name)
+    return dataclasses.replace(facts, class_map="host" if on_host else "graph", rewrites=rewrites)
+
+
+def _require_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ContractError(f"precision {precision} cannot be built: pass --precision {' or '.join(PRECISIONS)}")
 
 
 def _manifest(
     graph: Graph,
     chosen: EngineInfo,
     device: str | None,
-    precision: str,
+    precision: Precision,
     notes: tuple[str, ...],
 ) -> Manifest:
     return Manifest(

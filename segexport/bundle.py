@@ -2,6 +2,7 @@
 
     DIR/
       model.onnx            the portable graph, metadata included
+      engine.onnx           what this bundle's engine runs instead, derived from it; absent where that is the same
       segexport.json        the manifest: contract, labels, preprocessing, source, engine, rewrites
       golden/image.png      a generated image in the network's size
       golden/reference.*    what PyTorch (fp32) makes of it: a class map (png), or the best classes (json)
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segexport.errors import BundleCorrupt
 from segexport.files import sha256_of
@@ -25,29 +26,40 @@ from segexport.spec import (
     Contract,
     Labels,
     PassResult,
+    Precision,
     Preprocessing,
     Source,
     facts_from_json,
     from_json,
+    pass_result_from_json,
     to_json,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 MODEL = "model.onnx"
+ENGINE_GRAPH = "engine.onnx"
 MANIFEST = "segexport.json"
 SUMS = "SHA256SUMS"
 GOLDEN_IMAGE = "golden/image.png"
 CACHE = "cache"
 
+ClassMap = Literal["graph", "host"]
+
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """Which engine a bundle is for, and on what it was built and checked."""
+    """Which engine a bundle is for, on what it was built and checked, and what was derived for it.
+
+    `rewrites` are the passes that made `engine.onnx` from `model.onnx`. `class_map` says where a class map is made of
+    the logits: by operators of the `graph`, or behind it on the `host`, by `segexport.native`.
+    """
 
     name: str
     version: str
     device: str
     machine: str
+    class_map: ClassMap = "graph"
+    rewrites: tuple[PassResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Manifest:
 
     segexport: str
     source: Source
-    precision: str
+    precision: Precision
     contract: Contract
     preprocessing: Preprocessing
     labels: Labels
@@ -78,6 +90,12 @@ class Bundle:
     def model(self) -> Path:
         """The portable ONNX graph."""
         return self.folder / MODEL
+
+    @property
+    def engine_graph(self) -> Path:
+        """The ONNX graph the engine runs: its own, where one was derived for it, or else the portable one."""
+        derived = any(result.rewritten for result in self.manifest.engine.rewrites)
+        return self.folder / ENGINE_GRAPH if derived else self.model
 
     @property
     def cache(self) -> Path:
@@ -112,14 +130,16 @@ def open_bundle(folder: str | Path) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise BundleCorrupt(f"{folder} is not a bundle (it has no {MANIFEST}): pass a folder made by segexport build")
     content = _read_manifest(folder / MANIFEST)
-    _verify(folder)
+    verified = _verify(folder)
     content.pop("schema")
     try:
-        return Bundle(folder, _manifest(content))
-    except (KeyError, TypeError, ValueError) as error:
+        bundle = Bundle(folder, _manifest(content))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleCorrupt(
             f"{folder / MANIFEST} does not follow its schema ({error!r}): build the bundle again"
         ) from error
+    _require_listed({bundle.engine_graph.name}, verified, folder)
+    return bundle
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -135,7 +155,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path) -> set[str]:
+    """Check every file against its checksum; the names of them all."""
     sums = folder / SUMS
     if not sums.is_file():
         raise BundleCorrupt(f"{folder} has no {SUMS}: copy the bundle again, whole")
@@ -143,9 +164,7 @@ def _verify(folder: Path) -> None:
     for line in sums.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n"):
         digest, _, name = line.partition("  ")
         listed[name] = digest
-    for name in (MANIFEST, MODEL):
-        if name not in listed:
-            raise BundleCorrupt(f"{sums} does not list {name}: copy or build the bundle again")
+    _require_listed({MANIFEST, MODEL}, set(listed), folder)
     for name, digest in listed.items():
         path = folder / name
         if not path.is_file():
@@ -154,10 +173,18 @@ def _verify(folder: Path) -> None:
             raise BundleCorrupt(
                 f"{path} is not the file that was built (its SHA-256 is not the one in {SUMS}): copy or build it again"
             )
+    return set(listed)
+
+
+def _require_listed(names: set[str], listed: set[str], folder: Path) -> None:
+    for name in sorted(names - listed):
+        raise BundleCorrupt(f"{folder / SUMS} does not list {name}: copy or build the bundle again")
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    own = {"engine": from_json(EngineFacts, content["engine"]), "notes": tuple(content["notes"])}
+    rewrites = tuple(pass_result_from_json(r) for r in content["engine"].pop("rewrites", ()))
+    engine = from_json(EngineFacts, {**content["engine"], "rewrites": rewrites})
+    own = {"engine": engine, "notes": tuple(content["notes"])}
     return Manifest(**{**content, **facts_from_json(content), **own})
 
 

@@ -37,6 +37,7 @@ _debug = False
 
 class _Precision(str, enum.Enum):
     fp32 = "fp32"
+    bf16 = "bf16"
 
 
 class _Engine(str, enum.Enum):
@@ -48,6 +49,12 @@ class _Engine(str, enum.Enum):
 class _ChannelOrder(str, enum.Enum):
     rgb = "rgb"
     bgr = "bgr"
+
+
+class _ResizeMode(str, enum.Enum):
+    stretch = "stretch"
+    letterbox = "letterbox"
+    shortest_edge = "shortest-edge"
 
 
 class _Output(str, enum.Enum):
@@ -84,11 +91,20 @@ def build(
     from_bundle: Annotated[
         Path | None, typer.Option(help="Build from a bundle instead, for another engine; needs no PyTorch.")
     ] = None,
-    precision: Annotated[_Precision, typer.Option(help="Precision of the graph.")] = _Precision.fp32,
+    precision: Annotated[
+        _Precision | None, typer.Option(help="fp32 if not given; bf16 takes OpenVINO and a CPU that has it.")
+    ] = None,
     engine: Annotated[_Engine, typer.Option(help="auto takes the best that is installed.")] = _Engine.auto,
     size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH of the image; the processor's own if not given.")
+        str | None, typer.Option(help="HEIGHTxWIDTH of the network's input; the processor's own if not given.")
     ] = None,
+    source_size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH of the camera's images: the graph resizes them as Pillow does.")
+    ] = None,
+    resize_mode: Annotated[
+        _ResizeMode,
+        typer.Option(help="With --source-size: stretch, letterbox, or shortest-edge (of --size; keeps the aspect)."),
+    ] = _ResizeMode.stretch,
     batch: Annotated[str, typer.Option(help="Images a call: a number, or 'dynamic'.")] = "1",
     channel_order: Annotated[_ChannelOrder, typer.Option(help="Order of the image's channels.")] = _ChannelOrder.rgb,
     output: Annotated[
@@ -115,17 +131,20 @@ def build(
     common: dict[str, Any] = {"engine": engine.value, "device": device, "overwrite": overwrite}
     with steps(err) as progress:
         if from_bundle is not None:
-            bundle = segexport.rebuild(from_bundle, out_dir, progress=progress, **common)
+            kept: Any = precision.value if precision else None
+            bundle = segexport.rebuild(from_bundle, out_dir, precision=kept, progress=progress, **common)
         else:
             bundle = segexport.build(
                 model or "",
                 out_dir,
-                precision=precision.value,
+                precision=precision.value if precision else "fp32",
                 size=_size(size),
                 batch=_batch(batch),
                 channel_order=channel_order.value,
                 output=output.value if output else None,
                 mask_size=_mask_size(mask_size),
+                source_size=_size(source_size),
+                resize_mode=resize_mode.value,
                 rewrites=rewrites,
                 random_init=random_init,
                 revision=revision,
@@ -208,6 +227,25 @@ def selftest(
 
     result = segexport.selftest(open_bundle(bundle), threads=threads, device=device)
     out.print(summary.of_selftest(result))
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An .onnx file, or a bundle.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+) -> None:
+    """Contract, rewrites, operators, parameters and multiply-accumulates (GMACs) by stage of a graph."""
+    from segexport import inspection
+    from segexport.files import write_file
+    from segexport.report import inspection as report
+
+    found = inspection.inspect_path(path)
+    if json_file is not None:
+        write_file(json_file, (json.dumps(inspection.as_json(found), indent=2, allow_nan=False) + "\n").encode())
+    for one in found:
+        for line in report.lines(one):
+            out.print(line, markup=False)
+        out.print(report.table(one))
 
 
 @app.command()

@@ -4,7 +4,7 @@
       CheckpointError      not found, hub unreachable, not a SegFormer, head does not fit the labels
       ContractError        size, layout, dtype or label count that cannot be served
       EngineUnavailable    package or device missing: names the install command
-      DataError            an image or mask that cannot be used: names file and value
+      DataError            an image, mask or ONNX file that cannot be used: names file and value
       BundleCorrupt        a bundle that is not what was built: names the file
       SelftestFailed       an engine that does not reproduce the bundle's golden result
       OutputError          a place that cannot be written: exists already, disk full
@@ -32,7 +32,7 @@ class EngineUnavailable(SegexportError):
 
 
 class DataError(SegexportError):
-    """An image, mask or data folder that cannot be used."""
+    """An image, mask, data folder or ONNX file that cannot be used."""
 
 
 class BundleCorrupt(SegexportError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import io
 import logging
 import warnings
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from segexport import __version__
 from segexport.checkpoint import Checkpoint
 from segexport.errors import ContractError, EngineUnavailable
-from segexport.graph import postprocess, preprocess
+from segexport.graph import postprocess, preprocess, resize
 from segexport.graph.graph import Graph
 from segexport.spec import (
     DYNAMIC,
@@ -25,8 +26,10 @@ from segexport.spec import (
     Contract,
     MaskSize,
     Output,
+    ResizeMode,
     Size,
     network_grid,
+    shortest_edge,
 )
 from segexport.weights import INSTALL
 
@@ -42,26 +45,42 @@ def contract_for(
     channel_order: ChannelOrder = "rgb",
     output: Output | None = None,
     mask_size: MaskSize | Size = "input",
+    source_size: Size | None = None,
+    resize_mode: ResizeMode = "stretch",
 ) -> Contract:
     """The contract a checkpoint can serve, with its defaults filled in.
 
     Args:
         checkpoint: what will be exported.
-        size: height and width of the image; the processor's own size if None.
+        size: height and width of the network's input; the processor's own size if None.
         batch: images a call, or `DYNAMIC`.
         channel_order: order of the image's three channels.
         output: `mask` for segmentation and `topk` for classification if None.
-        mask_size: `input` is the image's size, `network` the logits' own (a quarter of it), or height and width.
+        mask_size: `input` is the image's size, `network` the logits' own (a quarter of the network's input, without
+            the margins of a letterbox), or height and width.
+        source_size: height and width of the images, which the graph then resizes; `size` if None.
+        resize_mode: how it does, see `Contract`; `shortest-edge` scales the image to the shorter side of `size`.
 
     Raises:
-        ContractError: more than 255 classes, or an output the checkpoint's head cannot give.
+        ContractError: more than 255 classes, an output the checkpoint's head cannot give, or an image that cannot be
+            resized as asked.
     """
     size = size or checkpoint.default_size
+    resample = checkpoint.preprocessing.resample
+    if source_size is not None and resample not in resize.FILTERS:
+        raise ContractError(
+            f"the checkpoint's processor resizes with Pillow's filter {resample}, which no graph here can: "
+            f"leave out --source-size, or set resample to one of {', '.join(map(str, resize.FILTERS))} in its file"
+        )
+    if source_size is not None and resize_mode == "shortest-edge":
+        Contract(size, source_size=source_size)  # refuses sizes that cannot be served before dividing by them
+        size = shortest_edge(source_size, min(size))
     if checkpoint.architecture == "image-classification":
         output = output or "topk"
         if output not in ("topk", "logits"):
             raise ContractError(f"an image classifier has no {output}: pass --output topk or logits")
-        return Contract(size, batch, channel_order, output, None, min(5, len(checkpoint.labels)))
+        topk = min(5, len(checkpoint.labels))
+        return Contract(size, batch, channel_order, output, None, topk, source_size, resize_mode)
     output = output or "mask"
     if output == "topk":
         raise ContractError("a segmentation checkpoint has no topk: pass --output mask, scores or logits")
@@ -70,9 +89,10 @@ def contract_for(
             f"{len(checkpoint.labels)} classes do not fit a uint8 mask: segexport serves at most {MAX_CLASSES}; "
             "merge classes and fine-tune again"
         )
+    contract = Contract(size, batch, channel_order, output, None, 5, source_size, resize_mode)
     if isinstance(mask_size, str):
-        mask_size = size if mask_size == "input" else network_grid(size)
-    return Contract(size, batch, channel_order, output, mask_size)
+        mask_size = contract.image_size if mask_size == "input" else network_grid(contract.content_size)
+    return dataclasses.replace(contract, mask_size=mask_size)
 
 
 def export(checkpoint: Checkpoint, contract: Contract) -> Graph:

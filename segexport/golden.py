@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL
 
 from segexport import machine, scenes
 from segexport.bundle import GOLDEN_IMAGE, Bundle
@@ -18,8 +20,9 @@ from segexport.decision import Decision, agreement, decision
 from segexport.engines import Runner, info, open_runner
 from segexport.engines.base import as_batch, in_order
 from segexport.errors import SelftestFailed
+from segexport.graph.resize import equal_to_pillow
 from segexport.images import UInt8, encode_png, read_image, read_mask
-from segexport.spec import Contract, Labels
+from segexport.spec import Contract, Labels, Preprocessing
 
 GOLDEN_SEED = 2105_15203  # the paper's number; outside the ranges of training and validation scenes
 ELSEWHERE = 0.999
@@ -36,12 +39,20 @@ class Selftest:
 
 
 def image_for(contract: Contract) -> UInt8:
-    """The golden image, uint8 [H, W, 3] RGB in the network's size."""
-    return scenes.scene(GOLDEN_SEED, contract.size)[0]
+    """The golden image, uint8 [H, W, 3] RGB in the contract's image size."""
+    return scenes.scene(GOLDEN_SEED, contract.image_size)[0]
+
+
+def resize_facts(contract: Contract, preprocessing: Preprocessing, rgb: UInt8) -> dict[str, Any]:
+    """For the manifest: the share of an image's pixels that the graph's resize makes equal to Pillow's, and which."""
+    if contract.content_size == contract.image_size:
+        return {}
+    equal = equal_to_pillow(rgb, contract.content_size, preprocessing.resample)
+    return {"resize_equal_to_pillow": equal, "resize_pillow": PIL.__version__}
 
 
 def decide(runner: Runner, rgb: UInt8) -> Decision:
-    """Run an image of the network's size and reduce what comes out to classes, whatever the contract's output is."""
+    """Run an image of the contract's size and reduce what comes out to classes, whatever the contract's output is."""
     return decision(runner.run(as_batch(in_order(rgb, runner.contract), runner.contract)))
 
 

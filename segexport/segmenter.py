@@ -68,7 +68,7 @@ class Segmenter:
 
         Args:
             image: a file, a Pillow image, or raw pixels uint8 [H, W, 3] in the bundle's channel order. An image of
-                another size than the network is resized by Pillow as the checkpoint's processor does, and its
+                another size than the bundle's is resized by Pillow as the checkpoint's processor does, and its
                 class map brought back to the image's size by nearest neighbour.
 
         Raises:
@@ -95,7 +95,8 @@ class Segmenter:
     def prepare(self, pixels: UInt8) -> UInt8:
         """uint8 [N, h, w, 3] for the runner: resized where needed, repeated to fill a fixed batch."""
         contract = self.runner.contract
-        return as_batch(resize_image(pixels, contract.size, self.bundle.manifest.preprocessing.resample), contract)
+        resample = self.bundle.manifest.preprocessing.resample
+        return as_batch(resize_image(pixels, contract.image_size, resample), contract)
 
     def finish(self, outputs: Outputs, size: Size) -> Prediction:
         """The first image's outputs as a Prediction for an image of `size`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from segexport.errors import ContractError
 
@@ -16,11 +16,17 @@ Size = tuple[int, int]
 ChannelOrder = Literal["rgb", "bgr"]
 Output = Literal["mask", "scores", "logits", "topk"]
 MaskSize = Literal["input", "network"]
+ResizeMode = Literal["stretch", "letterbox", "shortest-edge"]
+Precision = Literal["fp32", "bf16"]
 Architecture = Literal["semantic-segmentation", "image-classification"]
 
 IGNORE_INDEX = 255
 MAX_CLASSES = 255
 MIN_SIDE = 32
+MAX_SIDE = 16384
+CELL = 4
+"""Pixels of the network's input, along a side, for one of its logits."""
+
 DYNAMIC = -1
 """Batch of a contract whose first dimension is left open."""
 
@@ -73,7 +79,9 @@ class Source:
 class Contract:
     """What goes in and what comes out of a graph.
 
-    In: `image` uint8 [batch, height, width, 3]. Out, by `output`:
+    In: `image` uint8 [batch, *image_size, 3]. With a `source_size` the graph itself brings it to the network's `size`
+    as Pillow would: `stretch` to all of it, `letterbox` to as much of it as keeps the aspect (the rest is zero after
+    normalisation), or `shortest-edge`, whose `size` was chosen to keep the aspect. Out, by `output`:
 
     - mask: `mask` uint8 [batch, *mask_size]
     - scores: `mask` as above and `confidence` float32 [batch, *mask_size], the softmax of the winning class
@@ -87,15 +95,49 @@ class Contract:
     output: Output = "mask"
     mask_size: Size | None = None
     topk: int = 5
+    source_size: Size | None = None
+    resize_mode: ResizeMode = "stretch"
 
     def __post_init__(self) -> None:
-        for what, side in (("height", self.size[0]), ("width", self.size[1])):
-            if not MIN_SIDE <= side <= 16384:
-                raise ContractError(f"{what} {side} cannot be served: give a --size between 32x32 and 16384x16384")
+        for option, size in (("--size", self.size), ("--source-size", self.source_size)):
+            for what, side in zip(("height", "width"), size or (), strict=False):
+                if not MIN_SIDE <= side <= MAX_SIDE:
+                    limits = f"{MIN_SIDE}x{MIN_SIDE} and {MAX_SIDE}x{MAX_SIDE}"
+                    raise ContractError(f"{what} {side} cannot be served: give a {option} between {limits}")
+        modes = get_args(ResizeMode)
+        if self.resize_mode not in modes:
+            raise ContractError(f"resize mode {self.resize_mode} is unknown: pass --resize-mode {' or '.join(modes)}")
+        if self.resize_mode != "stretch" and self.source_size is None:
+            raise ContractError(
+                f"--resize-mode {self.resize_mode} depends on the image's size: pass --source-size HEIGHTxWIDTH too"
+            )
         if self.mask_size is not None and min(self.mask_size) < 1:
             raise ContractError(f"mask size {format_size(self.mask_size)} is empty: give --mask-size HxW")
         if self.batch < 1 and self.batch != DYNAMIC:
             raise ContractError(f"batch {self.batch} cannot be served: give a --batch of 1 or more, or 'dynamic'")
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the images the graph takes."""
+        return self.source_size or self.size
+
+    @property
+    def content_size(self) -> Size:
+        """Height and width of the image inside the network's input: all of it, unless it is letterboxed.
+
+        A letterboxed side that does not fill the network's is a multiple of 4, so that it covers whole logits.
+        """
+        if self.resize_mode != "letterbox":
+            return self.size
+        height, width = self.image_size
+        scale = min(self.size[0] / height, self.size[1] / width)
+        return _content_side(height * scale, self.size[0]), _content_side(width * scale, self.size[1])
+
+    @property
+    def content_offset(self) -> Size:
+        """Rows above and columns left of the image inside the network's input: half the rest, rounded down to 4."""
+        (height, width), (inner_height, inner_width) = self.size, self.content_size
+        return (height - inner_height) // 2 // CELL * CELL, (width - inner_width) // 2 // CELL * CELL
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -131,13 +173,31 @@ class PassResult:
     declined: tuple[Declined, ...]
 
 
+def _content_side(ideal: float, whole: int) -> int:
+    """A letterboxed side of `ideal` pixels: the whole of the network's, or else the nearest multiple of a cell."""
+    if round(ideal) >= whole:
+        return whole
+    return min(max(CELL, round(ideal / CELL) * CELL), whole)
+
+
 def network_grid(size: Size) -> Size:
     """Height and width of SegFormer's logits for an input of `size`: a quarter, rounded up.
 
     The first patch embedding is a 7x7 convolution of stride 4 and padding 3 (Xie et al. 2021, section 3.1),
     which pads odd sizes by itself.
     """
-    return -(-size[0] // 4), -(-size[1] // 4)
+    return -(-size[0] // CELL), -(-size[1] // CELL)
+
+
+def shortest_edge(source: Size, short: int) -> Size:
+    """`source` scaled to a shorter side of `short`, the other one rounded down as transformers does.
+
+    Source: transformers 4.57 and 5, `image_transforms.get_resize_output_image_size(default_to_square=False)`.
+    """
+    height, width = source
+    if width <= height:
+        return int(short * height / width), short
+    return short, int(short * width / height)
 
 
 def format_size(size: Size) -> str:
@@ -181,7 +241,12 @@ def from_json(kind: type[T], value: dict[str, Any]) -> T:
     return kind(**{k: _tuples(v) for k, v in value.items()})
 
 
-def _pass_result(value: dict[str, Any]) -> PassResult:
+def pass_result_from_json(value: dict[str, Any]) -> PassResult:
+    """Inverse of `to_json` for a PassResult.
+
+    Raises:
+        KeyError, TypeError: a field is missing or unknown.
+    """
     declined = tuple(Declined(**d) for d in value["declined"])
     return PassResult(value["name"], value["claim"], tuple(value["rewritten"]), declined)
 
@@ -197,5 +262,5 @@ def facts_from_json(value: dict[str, Any]) -> dict[str, Any]:
         "contract": from_json(Contract, value["contract"]),
         "preprocessing": from_json(Preprocessing, value["preprocessing"]),
         "labels": from_json(Labels, value["labels"]),
-        "rewrites": tuple(_pass_result(r) for r in value["rewrites"]),
+        "rewrites": tuple(pass_result_from_json(r) for r in value["rewrites"]),
     }

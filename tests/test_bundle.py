@@ -14,12 +14,19 @@ import pytest
 from PIL import Image
 
 import segexport
-from segexport.bundle import MANIFEST, SCHEMA, SUMS, Bundle, open_bundle
+from segexport.bundle import ENGINE_GRAPH, MANIFEST, MODEL, SCHEMA, SUMS, Bundle, open_bundle
 from segexport.errors import BundleCorrupt, SelftestFailed
 
 pytestmark = pytest.mark.bundle
 
-FILES = ["model.onnx", "segexport.json", "golden/image.png", "golden/reference.png", "golden/engine.png"]
+FILES = [
+    "model.onnx",
+    "engine.onnx",
+    "segexport.json",
+    "golden/image.png",
+    "golden/reference.png",
+    "golden/engine.png",
+]
 SCHEMA_FILE = Path(segexport.__file__).parent / "data" / "manifest.schema.json"
 
 
@@ -113,10 +120,50 @@ def test_a_newer_schema_names_both_versions(copy: Path) -> None:
         open_bundle(copy)
 
 
+def test_the_first_schema_opens_and_runs_the_portable_graph(copy: Path) -> None:
+    """As bundles were before engines had graphs of their own."""
+
+    def first(manifest: dict) -> None:
+        manifest["schema"] = 1
+        manifest["engine"]["machine"] = "another processor"  # the portable graph may round one pixel another way
+        del manifest["engine"]["class_map"], manifest["engine"]["rewrites"]
+
+    (copy / ENGINE_GRAPH).unlink()
+    edit_manifest(copy, first)
+    opened = open_bundle(copy)
+    facts = opened.manifest.engine
+    assert (facts.class_map, facts.rewrites, opened.engine_graph) == ("graph", (), copy / MODEL)
+    assert segexport.selftest(opened, threads=1).agreement_with_pytorch > 0.999
+
+
+def test_the_engines_graph_is_listed_where_there_is_one(copy: Path) -> None:
+    lines = (copy / SUMS).read_text().splitlines(keepends=True)
+    (copy / SUMS).write_text("".join(line for line in lines if not line.endswith(f"  {ENGINE_GRAPH}\n")))
+    for remove in (False, True):
+        if remove:
+            (copy / ENGINE_GRAPH).unlink()
+        with pytest.raises(BundleCorrupt, match=rf"SHA256SUMS does not list {ENGINE_GRAPH}"):
+            open_bundle(copy)
+
+
+def test_an_engines_graph_that_was_slipped_in_is_not_run(copy: Path) -> None:
+    (copy / ENGINE_GRAPH).unlink()
+    edit_manifest(copy, lambda m: m["engine"].update(machine="another", class_map="graph", rewrites=[]))
+    (copy / ENGINE_GRAPH).write_bytes(b"anything")
+    opened = open_bundle(copy)
+    assert opened.engine_graph == copy / MODEL
+    assert segexport.selftest(opened).agreement > 0.999
+
+
 @pytest.mark.parametrize(
     "change",
-    [lambda m: m.pop("labels"), lambda m: m.update(surprise=1), lambda m: m["contract"].pop("size")],
-    ids=["entry missing", "entry unknown", "nested entry missing"],
+    [
+        lambda m: m.pop("labels"),
+        lambda m: m.update(surprise=1),
+        lambda m: m["contract"].pop("size"),
+        lambda m: m.update(engine=[]),
+    ],
+    ids=["entry missing", "entry unknown", "nested entry missing", "entry of another kind"],
 )
 def test_a_manifest_that_does_not_follow_its_schema(copy: Path, change: Callable[[dict], object]) -> None:
     edit_manifest(copy, change)
@@ -142,8 +189,15 @@ def test_manifest_follows_the_published_schema(bundle: Bundle) -> None:
     validator = jsonschema.Draft202012Validator(schema)
     manifest = json.loads((bundle.folder / MANIFEST).read_text())
     validator.validate(manifest)
-    manifest["contract"]["size"] = "64x96"
-    assert not validator.is_valid(manifest)
+    for place, entry, wrong in (
+        ("contract", "size", "64x96"),
+        ("engine", "class_map", "cloud"),
+        ("engine", "rewrites", [{"name": "a rewrite"}]),
+    ):
+        assert validator.is_valid(manifest)
+        right, manifest[place][entry] = manifest[place][entry], wrong
+        assert not validator.is_valid(manifest), entry
+        manifest[place][entry] = right
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")

@@ -31,7 +31,7 @@ def test_build_selftest_predict(checkpoint: Path, tmp_path: Path, run_cli: RunCl
         "MB at peak",
     ):
         assert says in built.out
-    assert {p.name for p in out.iterdir()} == {"model.onnx", "segexport.json", "SHA256SUMS", "golden"}
+    assert {p.name for p in out.iterdir()} == {"model.onnx", "engine.onnx", "segexport.json", "SHA256SUMS", "golden"}
     assert run_cli("selftest", out).out.startswith("passed: 100.0000%")
 
     picture = tmp_path / "street.jpg"
@@ -81,7 +81,7 @@ def test_engines_lists_every_engine(run_cli: RunCli) -> None:
 def test_help_and_version(run_cli: RunCli) -> None:
     assert run_cli("--version").out.strip() == segexport.__version__
     listed = run_cli("--help").out
-    for command in ("build", "bench", "predict", "selftest", "engines", "demo"):
+    for command in ("build", "bench", "predict", "selftest", "inspect", "engines", "demo"):
         assert command in listed
 
 

@@ -76,6 +76,10 @@ import transformers, segexport
 assert transformers.__version__.startswith("4.57"), transformers.__version__
 bundle = segexport.build({str(checkpoint)!r}, {str(tmp_path / "bundle")!r}, engine="onnxruntime", size=(64, 96))
 assert bundle.manifest.rewrites[0].rewritten, bundle.manifest.rewrites
+from segexport.inspection import inspect_file
+stages = {{s.name: s.multiply_accumulates for s in inspect_file(bundle.model).stages}}
+assert all(stages[name] for name in ("stage 1", "stage 2", "stage 3", "stage 4", "decode head")), stages
+assert not stages.get("other"), stages
 result = segexport.benchmark([bundle], {str(data)!r})
 print(result.rows[1].agreement, result.rows[1].miou - result.rows[0].miou)
 """

@@ -45,13 +45,15 @@ class _Contender:
     name: str
     precision: str
     size: Size
+    image_size: Size
+    """What it is given without a resize by Pillow: the network's size, or the one its graph resizes from."""
     process: ContenderProcess
     confusion: ConfusionMatrix
     reference: str | None = None
     batch: int = 1
     notes: list[str] = field(default_factory=list)
     resized: set[Size] = field(default_factory=set)
-    """Sizes of images that were not the network's."""
+    """Sizes of images that were not `image_size`."""
     facts: dict[str, Any] = field(default_factory=dict)
     whole: list[float] = field(default_factory=list)
     network: list[float] = field(default_factory=list)
@@ -143,7 +145,7 @@ def _start(
         }
         references[size] = "pytorch" if len(sizes) == 1 else f"pytorch {format_size(size)}"
         process = stack.enter_context(ContenderProcess(request))
-        contenders.append(_Contender(references[size], "fp32", size, process, ConfusionMatrix(classes)))
+        contenders.append(_Contender(references[size], "fp32", size, size, process, ConfusionMatrix(classes)))
     for bundle in bundles:
         request = {"kind": "bundle", "folder": str(bundle.folder), "threads": threads}
         process = stack.enter_context(ContenderProcess(request))
@@ -152,6 +154,7 @@ def _start(
             _unique(bundle.name, contenders),
             bundle.manifest.precision,
             contract.size,
+            contract.image_size,
             process,
             ConfusionMatrix(classes),
             reference=references.get(contract.size),
@@ -159,7 +162,9 @@ def _start(
         )
         if contender.batch > 1:
             contender.notes.append(f"a call is a batch of {contender.batch}: the same image, repeated")
-        if contract.mask_size not in (None, contract.size):
+        if contract.content_size != contract.size and contender.reference is not None:
+            contender.notes.append(f"{contender.reference} stretches the images, this bundle letterboxes them")
+        if contract.mask_size not in (None, contract.image_size):
             assert contract.mask_size is not None
             contender.notes.append(f"class maps of {format_size(contract.mask_size)}, enlarged by nearest neighbour")
         contenders.append(contender)
@@ -209,7 +214,7 @@ def _score(contenders: Sequence[_Contender], decisions: dict[str, Any], sample: 
             # Of classes, the best one counts; of class maps, every pixel.
             best = slice(0, 1) if found.ndim == 1 else slice(None)
             contender.agreement.update(found[best], reference[best])
-        if size != contender.size:
+        if size != contender.image_size:
             contender.resized.add(size)
 
 
@@ -258,4 +263,4 @@ def _resizing(contender: _Contender, nearest_behind: bool) -> tuple[str, ...]:
     count = len(contender.resized)
     what = f"images of {format_size(next(iter(contender.resized)))}" if count == 1 else f"images of {count} sizes"
     behind = ", their class maps by nearest neighbour" if nearest_behind else ""
-    return (f"{what} resized by Pillow to {format_size(contender.size)}{behind}",)
+    return (f"{what} resized by Pillow to {format_size(contender.image_size)}{behind}",)

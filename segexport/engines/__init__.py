@@ -11,9 +11,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from segexport import native
 from segexport.bundle import Bundle
 from segexport.engines.base import EngineInfo, Outputs, Runner
 from segexport.errors import EngineUnavailable
+from segexport.spec import Precision
 
 __all__ = ["ENGINES", "EngineInfo", "Outputs", "Runner", "choose", "info", "infos", "open_runner"]
 
@@ -23,6 +25,12 @@ ENGINES = {
     "pytorch": "segexport.engines.pytorch",
 }
 """In order of preference for `--engine auto`."""
+
+_REMEDIES: dict[Precision, str] = {
+    "fp32": "pass another --engine",
+    "bf16": "it takes --engine openvino on a CPU with AMX or AVX512_BF16 (segexport engines lists what there is); "
+    "pass --precision fp32",
+}
 
 
 def infos() -> tuple[EngineInfo, ...]:
@@ -40,26 +48,30 @@ def info(name: str) -> EngineInfo:
     return result
 
 
-def choose(name: str) -> EngineInfo:
-    """The engine to build for: `auto` takes the first in `ENGINES` that is installed.
+def choose(name: str, precision: Precision = "fp32") -> EngineInfo:
+    """The engine to build for: `auto` takes the first in `ENGINES` that is installed and computes in `precision`.
 
     Raises:
-        EngineUnavailable: not installed (the message names the command that installs it), or no such engine.
+        EngineUnavailable: not installed (the message names the command that installs it), no such engine, or none
+            that computes in `precision` on this machine.
     """
     if name != "auto":
-        return require(name)
+        return require(name, precision)
     candidates = [i for i in infos() if i.builds]
-    installed = next((i for i in candidates if i.version is not None), None)
-    if installed is None:
+    installed = [i for i in candidates if i.version is not None]
+    if not installed:
         raise EngineUnavailable(f"no engine is installed: {candidates[0].install}")
-    return installed
+    able = next((i for i in installed if precision in i.precisions), None)
+    if able is None:
+        raise EngineUnavailable(f"no engine computes in {precision} on this machine: {_REMEDIES[precision]}")
+    return able
 
 
-def require(name: str) -> EngineInfo:
-    """Facts about an engine that must be installed and must be one to build for.
+def require(name: str, precision: Precision) -> EngineInfo:
+    """Facts about an engine that must be installed, be one to build for, and compute in `precision` here.
 
     Raises:
-        EngineUnavailable: it is not.
+        EngineUnavailable: it is not, or does not.
     """
     found = info(name)
     if not found.builds:
@@ -68,6 +80,8 @@ def require(name: str) -> EngineInfo:
         )
     if found.version is None:
         raise EngineUnavailable(f"{name} is not installed: {found.install}")
+    if precision not in found.precisions:
+        raise EngineUnavailable(f"{name} does not compute in {precision} on this machine: {_REMEDIES[precision]}")
     return found
 
 
@@ -80,11 +94,17 @@ def open_runner(bundle: Bundle, *, threads: int | None = None, device: str | Non
         device: an OpenVINO device name such as CPU or GPU.0; the one the bundle was built for if None.
 
     Raises:
-        EngineUnavailable: the engine is not installed or has no such device.
+        EngineUnavailable: the engine is not installed, has no such device or does not compute in the bundle's
+            precision here; or the bundle's class maps are made by the compiled part of segexport, which is missing.
     """
-    name = bundle.manifest.engine.name
-    require(name)
-    runner: Runner = _module(name).open_bundle(bundle, threads=threads, device=device or bundle.manifest.engine.device)
+    facts = bundle.manifest.engine
+    require(facts.name, bundle.manifest.precision)
+    if facts.class_map == "host" and not native.available():
+        raise EngineUnavailable(
+            f"{bundle.folder} was built where segexport's compiled part makes the class maps: {native.MISSING}, or "
+            "build for this machine with segexport build --from-bundle"
+        )
+    runner: Runner = _module(facts.name).open_bundle(bundle, threads=threads, device=device or facts.device)
     return runner
 
 

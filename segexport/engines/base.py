@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from segexport.errors import ContractError
 from segexport.images import UInt8
-from segexport.spec import DYNAMIC, Contract
+from segexport.spec import DYNAMIC, Contract, Precision
 
 Outputs = dict[str, npt.NDArray[Any]]
 """A contract's outputs by name; see `segexport.spec.Contract`."""
@@ -28,6 +28,8 @@ class EngineInfo:
     install: str
     builds: bool
     """Whether `segexport build` makes bundles for it; PyTorch is the reference only."""
+    precisions: tuple[Precision, ...] = ("fp32",)
+    """What it can compute in on this machine."""
 
 
 class Runner(ABC):
@@ -43,7 +45,7 @@ class Runner(ABC):
         """Class maps (or what else the contract promises) of raw images.
 
         Args:
-            images: uint8 [N, H, W, 3], contiguous, in the contract's size and channel order.
+            images: uint8 [N, H, W, 3], contiguous, in the contract's image size and channel order.
 
         Raises:
             ContractError: another shape or dtype.
@@ -82,7 +84,7 @@ def check_images(images: UInt8, contract: Contract) -> None:
     Raises:
         ContractError: dtype is not uint8, or the shape is not [batch, height, width, 3].
     """
-    expected = (*contract.size, 3)
+    expected = (*contract.image_size, 3)
     if images.dtype != np.uint8:
         raise ContractError(f"images are {images.dtype}: pass raw uint8 pixels, 0 to 255; the graph normalises them")
     if images.ndim != 4 or images.shape[1:] != expected:

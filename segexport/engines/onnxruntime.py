@@ -1,20 +1,29 @@
-"""ONNX Runtime on the CPU: runs `model.onnx` as it is."""
+"""ONNX Runtime on the CPU: runs a bundle's graph as it is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from segexport import machine, native
 from segexport.bundle import Bundle
 from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
 from segexport.errors import EngineUnavailable
 from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
+from segexport.passes.class_map_on_host import LOGITS
+from segexport.spec import Contract
 
 NAME = "onnxruntime"
 INSTALL = 'pip install "segexport[cpu]"'
 _PROVIDER = "CPUExecutionProvider"
+DISABLED = ("SkipLayerNormFusion",)
+"""Its kernel is slower than the two it replaces: docs/rewrites.md."""
+_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(int32)": np.int32}
 
 
 def info() -> EngineInfo:
@@ -35,33 +44,57 @@ def open_bundle(bundle: Bundle, *, threads: int | None, device: str | None) -> R
     """
     if device not in (None, "CPU"):
         raise EngineUnavailable(f"onnxruntime has no device {device} here: pass --device CPU")
-    return OnnxRuntimeRunner(bundle, threads)
+    on_host = bundle.manifest.engine.class_map == "host"
+    return OnnxRuntimeRunner(session(bundle.engine_graph, threads), bundle.manifest.contract, on_host, threads)
+
+
+def session(path: Path, threads: int | None, disabled: Sequence[str] = DISABLED) -> Any:
+    """An inference session of the CPU provider, without the optimizers that are `disabled`."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    # Threads that wait for the next call by spinning would take the class map's cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return ort.InferenceSession(path, options, providers=[_PROVIDER], disabled_optimizers=list(disabled))
 
 
 class OnnxRuntimeRunner(Runner):
-    """One inference session; inputs and outputs stay in host memory."""
+    """One inference session. It reads the images where they are, and writes into buffers kept between calls."""
 
-    def __init__(self, bundle: Bundle, threads: int | None) -> None:
-        import onnxruntime as ort
-
-        self.contract = bundle.manifest.contract
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        self._session = ort.InferenceSession(bundle.model, options, providers=[_PROVIDER])
+    def __init__(self, session: Any, contract: Contract, on_host: bool, threads: int | None) -> None:
+        """Args: a `session`; the contract; whether its outputs are logits, of which `threads` make class maps."""
+        self.contract = contract
+        self._session = session
+        self._binding = self._session.io_binding()
+        self._on_host = on_host
+        self._threads = threads or machine.cores()
         self._images: UInt8 | None = None
-        self._results: list[np.ndarray] = []
+        self._outputs: Outputs = {}
 
     def stage(self, images: UInt8) -> None:
-        """Keep the images; the CPU provider reads them where they are."""
+        """Bind the images' own memory, and outputs for as many."""
         check_images(images, self.contract)
-        self._images = np.ascontiguousarray(images)
+        self._images = np.ascontiguousarray(images)  # kept alive: the binding only points at it
+        self._binding.bind_input(IMAGE, "cpu", 0, np.uint8, self._images.shape, self._images.ctypes.data)
+        if not self._outputs or len(next(iter(self._outputs.values()))) != len(images):
+            self._bind_outputs(len(images))
 
     def execute(self) -> None:
         """Run the session."""
-        self._results = self._session.run(list(self.contract.outputs), {IMAGE: self._images})
+        self._session.run_with_iobinding(self._binding)
 
     def fetch(self) -> Outputs:
-        """The session's own output arrays, fresh for every call."""
-        return dict(zip(self.contract.outputs, self._results, strict=True))
+        """Class maps made of the session's logits, or copies of its outputs, which the next call overwrites."""
+        if self._on_host:
+            assert self.contract.mask_size is not None
+            return {"mask": native.class_map(self._outputs[LOGITS], self.contract.mask_size, self._threads)}
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+    def _bind_outputs(self, count: int) -> None:
+        for output in self._session.get_outputs():
+            array = np.empty((count, *output.shape[1:]), _DTYPES[output.type])
+            self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            self._outputs[output.name] = array

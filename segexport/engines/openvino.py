@@ -1,19 +1,26 @@
-"""OpenVINO: compiles `model.onnx` for one of its devices, in exactly the precision of the graph."""
+"""OpenVINO: compiles a bundle's graph for one of its devices, in exactly the precision that was asked for."""
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from segexport import machine, native
 from segexport.bundle import Bundle
 from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
 from segexport.errors import EngineUnavailable
 from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
+from segexport.passes.class_map_on_host import LOGITS
+from segexport.spec import Contract, Precision
 
 NAME = "openvino"
 INSTALL = 'pip install "segexport[openvino]"'
+_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
 def info() -> EngineInfo:
@@ -24,35 +31,70 @@ def info() -> EngineInfo:
         return EngineInfo(NAME, None, (), INSTALL, builds=True)
     import openvino as ov
 
-    return EngineInfo(NAME, version, tuple(ov.Core().available_devices), INSTALL, builds=True)
+    core = ov.Core()
+    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if able else ("fp32",)
+    return EngineInfo(NAME, version, tuple(core.available_devices), INSTALL, builds=True, precisions=precisions)
 
 
 def open_bundle(bundle: Bundle, *, threads: int | None, device: str | None) -> Runner:
     """A compiled model with one infer request.
 
     Raises:
-        EngineUnavailable: OpenVINO has no such device here.
+        EngineUnavailable: OpenVINO has no such device here, or it does not compute in the bundle's precision.
     """
-    return OpenVinoRunner(bundle, threads, device or "CPU")
+    facts = bundle.manifest
+    compiled = compile_graph(bundle.engine_graph, threads, device or "CPU", facts.precision, _cache(bundle))
+    return OpenVinoRunner(compiled, facts.contract, facts.engine.class_map == "host", threads)
+
+
+def compile_graph(
+    path: Path,
+    threads: int | None,
+    device: str = "CPU",
+    precision: Precision = "fp32",
+    cache: str | None = None,
+) -> Any:
+    """A model compiled for one of OpenVINO's devices, in exactly this precision; kept in `cache` for the next time.
+
+    Raises:
+        EngineUnavailable: OpenVINO has no such device here, or it does not compute in `precision`.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
+        raise EngineUnavailable(
+            f"OpenVINO has no device {device} here: pass --device with one of {', '.join(core.available_devices)}"
+        )
+    wanted = _PRECISIONS[precision]
+    config: dict[str, object] = {
+        # One image at a time, all threads on it.
+        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT_NUM_REQUESTS": 1,
+        # OpenVINO computes in bf16 by itself on CPUs that have it: only where asked for.
+        "INFERENCE_PRECISION_HINT": wanted,
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    if cache is not None:
+        config["CACHE_DIR"] = cache
+    compiled = core.compile_model(path, device, config)
+    found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if found != wanted:
+        raise EngineUnavailable(f"OpenVINO computes in {found} on {device}, not {wanted}: pass another --device")
+    return compiled
 
 
 class OpenVinoRunner(Runner):
     """One infer request, tuned for latency."""
 
-    def __init__(self, bundle: Bundle, threads: int | None, device: str) -> None:
-        import openvino as ov
-
-        self.contract = bundle.manifest.contract
-        core = ov.Core()
-        if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
-            raise EngineUnavailable(
-                f"OpenVINO has no device {device} here: pass --device with one of {', '.join(core.available_devices)}"
-            )
-        # OpenVINO computes in bf16 by itself on CPUs that have it: never quietly, so f32 is pinned.
-        config: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
-        self._request = core.compile_model(bundle.model, device, config).create_infer_request()
+    def __init__(self, compiled: Any, contract: Contract, on_host: bool, threads: int | None) -> None:
+        """Args: a compiled model; the contract; whether its outputs are logits, of which `threads` make class maps."""
+        self.contract = contract
+        self._request = compiled.create_infer_request()
+        self._on_host = on_host
+        self._threads = threads or machine.cores()
         self._images: UInt8 | None = None
 
     def stage(self, images: UInt8) -> None:
@@ -69,5 +111,18 @@ class OpenVinoRunner(Runner):
         self._request.infer()
 
     def fetch(self) -> Outputs:
-        """Copies of the request's outputs, which it overwrites at the next call."""
+        """Class maps made of the request's logits, or copies of its outputs, which the next call overwrites."""
+        if self._on_host:
+            logits = self._request.get_tensor(LOGITS).data
+            assert self.contract.mask_size is not None
+            return {"mask": native.class_map(logits, self.contract.mask_size, self._threads)}
         return {name: np.array(self._request.get_tensor(name).data) for name in self.contract.outputs}
+
+
+def _cache(bundle: Bundle) -> str | None:
+    """Where OpenVINO keeps the compiled model for the next time, if that can be written."""
+    try:
+        bundle.cache.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return str(bundle.cache) if os.access(bundle.cache, os.W_OK) else None

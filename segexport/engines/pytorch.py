@@ -12,9 +12,9 @@ import numpy as np
 
 from segexport.checkpoint import Checkpoint
 from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
-from segexport.images import UInt8
+from segexport.images import UInt8, resize_image
 from segexport.processor import find_processor
-from segexport.spec import Contract, Size
+from segexport.spec import CELL, Contract, Size, network_grid
 from segexport.weights import INSTALL, image_processor_class, quiet_transformers
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def open_checkpoint(
     Args:
         checkpoint: what to run.
         contract: size of the network and of the outputs. Images are RGB here, whatever the contract's order.
-        own_size: accept images of any size and return class maps of that size, as `bench` wants it.
+        own_size: accept images of any size, stretch them to the network's whatever the contract's resize mode, and
+            return class maps of their size, as `bench` wants it.
         threads: CPU threads; torch's own default if None.
 
     Raises:
@@ -57,7 +58,9 @@ class PyTorchRunner(Runner):
         self._model = checkpoint.model()
         self._processor = image_processor(checkpoint)
         self._own_size = own_size
-        self._image_size: Size = contract.size
+        self._image_size: Size = contract.image_size
+        self._resample = checkpoint.preprocessing.resample
+        self._letterbox = not own_size and contract.content_size != contract.size
         self._batch: Any = None
         self._outputs: Any = None
         if threads is not None:
@@ -66,18 +69,24 @@ class PyTorchRunner(Runner):
             torch.set_num_threads(threads)
 
     def stage(self, images: UInt8) -> None:
-        """The checkpoint's processor with `size` forced to the network's; resizes only what has another size."""
+        """The checkpoint's processor with `size` forced to the network's; resizes only what has another size.
+
+        A processor cannot letterbox: there Pillow resizes before it, and zeros are added behind it.
+        """
         if not self._own_size:
             check_images(images, self.contract)
         self._image_size = images.shape[1], images.shape[2]
-        height, width = self.contract.size
+        height, width = size = self.contract.content_size if self._letterbox else self.contract.size
+        inputs = [resize_image(image, size, self._resample) for image in images] if self._letterbox else list(images)
         self._batch = self._processor(
-            images=list(images),
-            do_resize=self._image_size != self.contract.size,
+            images=inputs,
+            do_resize=inputs[0].shape[:2] != size,
             size={"height": height, "width": width},
             input_data_format="channels_last",
             return_tensors="pt",
         )
+        if self._letterbox:
+            self._batch["pixel_values"] = _with_margins(self._batch["pixel_values"], self.contract)
 
     def execute(self) -> None:
         """The model's forward pass."""
@@ -85,6 +94,8 @@ class PyTorchRunner(Runner):
 
         with torch.inference_mode():
             self._outputs = self._model(**self._batch)
+        if self._letterbox and self._outputs.logits.ndim == 4:
+            self._outputs.logits = _without_margins(self._outputs.logits, self.contract)
 
     def fetch(self) -> Outputs:
         """Class maps in the image's or the contract's size, or what else the contract promises."""
@@ -108,6 +119,20 @@ class PyTorchRunner(Runner):
             return {"logits": full.numpy()}
         best = full.softmax(1).max(1)
         return {"mask": best.indices.numpy().astype(np.uint8), "confidence": best.values.numpy()}
+
+
+def _with_margins(values: torch.Tensor, contract: Contract) -> torch.Tensor:
+    """[N, 3, *content_size] inside zeros, [N, 3, *size]."""
+    (height, width), (top, left) = contract.content_size, contract.content_offset
+    whole = values.new_zeros((*values.shape[:2], *contract.size))
+    whole[..., top : top + height, left : left + width] = values
+    return whole
+
+
+def _without_margins(logits: torch.Tensor, contract: Contract) -> torch.Tensor:
+    """The logits [N, classes, h, w] of the image alone."""
+    (height, width), (top, left) = network_grid(contract.content_size), contract.content_offset
+    return logits[..., top // CELL : top // CELL + height, left // CELL : left // CELL + width]
 
 
 def image_processor(checkpoint: Checkpoint) -> Any:

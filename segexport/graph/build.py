@@ -19,6 +19,7 @@ class Writer:
         self._scope = scope
         self._before = before
         self._count = 0
+        self._taken = {node.name for node in graph}
 
     def constant(self, array: npt.ArrayLike, name: str, dtype: type[np.generic]) -> ir.Value:
         """An initializer; a name already taken gets a number."""
@@ -41,10 +42,11 @@ class Writer:
         dtype: ir.DataType = ir.DataType.FLOAT,
         shape: Sequence[int | str] | None = None,
         name: str | None = None,
+        domain: str = "",
         **attributes: int | float | str | Sequence[int],
     ) -> ir.Value:
-        """One node with one output."""
-        return self.ops(op_type, inputs, [(dtype, shape)], name=name, **attributes)[0]
+        """One node with one output; `domain` is the operator's, empty for ONNX's own."""
+        return self.ops(op_type, inputs, [(dtype, shape)], name=name, domain=domain, **attributes)[0]
 
     def ops(
         self,
@@ -53,10 +55,12 @@ class Writer:
         outputs: Sequence[tuple[ir.DataType, Sequence[int | str] | None]],
         *,
         name: str | None = None,
+        domain: str = "",
         **attributes: int | float | str | Sequence[int],
     ) -> Sequence[ir.Value]:
         """One node with an output for each (dtype, shape)."""
-        node_name = f"{self._scope}/{name or op_type}_{self._count}"
+        while (node_name := f"{self._scope}/{name or op_type}_{self._count}") in self._taken:
+            self._count += 1
         self._count += 1
         values = [
             ir.Value(
@@ -66,7 +70,7 @@ class Writer:
             )
             for i, (dtype, shape) in enumerate(outputs)
         ]
-        node = ir.node(op_type, list(inputs), attributes=attributes, outputs=values, name=node_name)
+        node = ir.node(op_type, list(inputs), domain=domain, attributes=attributes, outputs=values, name=node_name)
         if self._before is None:
             self._graph.append(node)
         else:

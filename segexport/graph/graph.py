@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -43,8 +44,21 @@ def open_graph(path: Path) -> Graph:
         BundleCorrupt: the file's metadata is not segexport's.
     """
     model = ir.load(path)
+    return Graph(model, **read_facts(model, path))
+
+
+def is_ours(model: ir.Model) -> bool:
+    """Whether `Graph.save` wrote the model's metadata."""
+    return PREFIX + "contract" in model.metadata_props
+
+
+def read_facts(model: ir.Model, path: Path) -> dict[str, Any]:
+    """What `Graph.save` wrote into the metadata: contract, preprocessing, labels, source, rewrites, by these names.
+
+    Raises:
+        BundleCorrupt: the metadata are not segexport's; the error names `path`, where they are from.
+    """
     try:
-        facts = {k: json.loads(model.metadata_props[PREFIX + k]) for k in _FACTS}
-        return Graph(model, **facts_from_json(facts))
+        return facts_from_json({k: json.loads(model.metadata_props[PREFIX + k]) for k in _FACTS})
     except (KeyError, ValueError, TypeError) as error:
         raise BundleCorrupt(f"{path} was not written by segexport ({error!r}): build it again") from error

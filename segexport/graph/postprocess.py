@@ -6,14 +6,15 @@ import numpy as np
 import onnx_ir as ir
 
 from segexport.graph.build import Writer, dims
-from segexport.spec import Contract, Size
+from segexport.spec import CELL, Contract, Size, network_grid
 
 
 def append(graph: ir.Graph, contract: Contract) -> None:
     """Replace the graph's output `logits` by the contract's outputs.
 
-    Segmentation: bilinear upsampling of the logits to the mask's size (where it is not theirs already), argmax
-    over classes with ties to the lowest id, and Cast to uint8, the only way to a uint8 output in TensorRT.
+    Segmentation: the logits without the margins of a letterboxed image, bilinear upsampling of them to the mask's size
+    (where it is not theirs already), argmax over classes with ties to the lowest id, and Cast to uint8, the only way to
+    a uint8 output in TensorRT.
     Classification: softmax and the k best.
     """
     logits = graph.outputs[0]
@@ -32,6 +33,8 @@ def append(graph: ir.Graph, contract: Contract) -> None:
 
 
 def _segmentation(writer: Writer, logits: ir.Value, contract: Contract, size: Size) -> tuple[ir.Value, ...]:
+    if contract.content_size != contract.size:
+        logits = _content(writer, logits, contract)
     batch, _, height, width = dims(logits)
     if (height, width) != size:
         logits = writer.resize_bilinear(logits, size)
@@ -46,6 +49,15 @@ def _segmentation(writer: Writer, logits: ir.Value, contract: Contract, size: Si
     axes = writer.constant([1], "class_axis", np.int64)
     confidence = writer.op("ReduceMax", [probability, axes], shape=plane, keepdims=0)
     return mask, confidence
+
+
+def _content(writer: Writer, logits: ir.Value, contract: Contract) -> ir.Value:
+    """The logits of a letterboxed image, which begins and ends on whole cells."""
+    grid = network_grid(contract.content_size)
+    start = [offset // CELL for offset in contract.content_offset]
+    end = [first + count for first, count in zip(start, grid, strict=True)]
+    bounds = [writer.constant(numbers, "content", np.int64) for numbers in (start, end, [2, 3])]
+    return writer.op("Slice", [logits, *bounds], shape=[*dims(logits)[:2], *grid], name="content")
 
 
 def _topk(writer: Writer, logits: ir.Value, contract: Contract) -> tuple[ir.Value, ...]:

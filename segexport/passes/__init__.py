@@ -1,19 +1,58 @@
 """Exact graph rewrites, one per file, and the order they run in.
 
-Imports point left: a pass knows onnx_ir and `segexport.graph`, never torch, an engine or a clock.
+`PIPELINE` makes the portable graph that every engine takes; `FOR_ENGINE` derives from it what one engine runs faster.
+A pass is in a pipeline only where it pays: docs/rewrites.md has the measured gains. Imports point left: a pass knows
+onnx_ir and `segexport.graph`, never torch, an engine or a clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from segexport.graph.graph import Graph
 from segexport.passes.base import Pass
+from segexport.passes.center_norms import CenterNorms
+from segexport.passes.channels_last import ChannelsLast
+from segexport.passes.class_map_on_host import ClassMapOnHost
 from segexport.passes.fold_decode_head import FoldDecodeHead
+from segexport.passes.fold_layer_norm import FoldLayerNorm
+from segexport.passes.fold_normalization import FoldNormalization
+from segexport.passes.fuse_attention import FuseAttention
+from segexport.passes.fuse_gelu import FuseGelu
+from segexport.passes.merge_values import MergeValues
+from segexport.passes.pointwise_mlp import PointwiseMlp
+from segexport.passes.scale_queries import ScaleQueries
 
-PIPELINE: tuple[Pass, ...] = (FoldDecodeHead(),)
+__all__ = [
+    "CANDIDATES",
+    "FOR_ENGINE",
+    "PIPELINE",
+    "CenterNorms",
+    "ChannelsLast",
+    "ClassMapOnHost",
+    "FoldDecodeHead",
+    "FoldLayerNorm",
+    "FoldNormalization",
+    "FuseAttention",
+    "FuseGelu",
+    "MergeValues",
+    "PointwiseMlp",
+    "ScaleQueries",
+    "run",
+]
+
+PIPELINE: tuple[Pass, ...] = (FoldDecodeHead(), FoldNormalization(), PointwiseMlp())
+
+FOR_ENGINE: Mapping[str, tuple[Pass, ...]] = {
+    "onnxruntime": (ChannelsLast(), FuseGelu(), MergeValues(), FuseAttention(), ClassMapOnHost()),
+    "openvino": (ChannelsLast(), FoldLayerNorm(), CenterNorms(), MergeValues(), ClassMapOnHost()),
+}
+
+CANDIDATES: tuple[Pass, ...] = (ScaleQueries(),)
+"""Exact, tested, and in no pipeline because they do not pay on the engines measured so far (docs/rewrites.md). They run
+before those of `FOR_ENGINE`, whose spellings are not theirs."""
 
 
 def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Graph:

@@ -14,16 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from segexport.graph.build import Writer, dims
 from segexport.graph.graph import Graph
 from segexport.passes.base import Decline
-from segexport.passes.match import attribute, constant, produced_by, require
+from segexport.passes.match import Float64, attribute, constant, produced_by, require
 from segexport.spec import Claim, Declined, PassResult, Size
-
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,8 @@ class FoldDecodeHead:
         for node in list(graph.model.graph):
             if node.op_type != "Concat" or len(node.inputs) < 2 or attribute(node, "axis", 0) != 1:
                 continue
+            if (shape := node.outputs[0].shape) is not None and len(shape) != 4:
+                continue  # no feature maps: rows of an image that the graph resizes
             try:
                 head = _match(node)
             except Decline as reason:

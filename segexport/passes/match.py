@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from segexport.graph.build import dims
 from segexport.passes.base import Decline
+
+Float64 = npt.NDArray[np.float64]
 
 
 def produced_by(value: ir.Value | None, op_type: str) -> ir.Node:
@@ -26,7 +29,19 @@ def produced_by(value: ir.Value | None, op_type: str) -> ir.Node:
     return node
 
 
-def constant(value: ir.Value | None, what: str) -> npt.NDArray[np.float64]:
+def only_reader(node: ir.Node) -> ir.Node:
+    """The one node that reads what `node` makes.
+
+    Raises:
+        Decline: none or several, or the graph's output.
+    """
+    readers = [use.node for use in node.outputs[0].uses()]
+    if len(readers) != 1 or node.outputs[0].is_graph_output():
+        raise Decline(f"{node.name} has other readers")
+    return readers[0]
+
+
+def constant(value: ir.Value | None, what: str) -> Float64:
     """A constant's numbers in float64, the precision passes compute in.
 
     Raises:
@@ -51,3 +66,18 @@ def attribute(node: ir.Node, name: str, default: object) -> object:
         return default
     value = attr.value
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def scope_of(node: ir.Node) -> str:
+    """The module a node came from: its name up to the last slash, for the names of what replaces it."""
+    return (node.name or "").rpartition("/")[0] or "rewritten"
+
+
+def flattens(planes: ir.Value | None, flat: ir.Value) -> bool:
+    """Whether `flat` [N, C, HW] is `planes` [N, C, H, W] with its plane in one dimension, all sizes known."""
+    if planes is None or planes.shape is None or flat.shape is None:
+        return False
+    four, three = dims(planes), dims(flat)
+    if len(four) != 4 or len(three) != 3 or not all(isinstance(d, int) for d in (*four[1:], *three[1:])):
+        return False
+    return four[:2] == three[:2] and int(four[2]) * int(four[3]) == three[2]

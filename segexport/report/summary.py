@@ -10,7 +10,10 @@ from segexport import machine
 from segexport.bundle import Bundle
 from segexport.engines.base import EngineInfo
 from segexport.golden import Selftest
-from segexport.spec import DYNAMIC, Contract, format_size
+from segexport.spec import DYNAMIC, Contract, PassResult, format_size
+
+_NAMED = 2
+"""Places a pass rewrote that are named on the terminal; some rewrite one in every block. The manifest has them all."""
 
 
 def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
@@ -24,13 +27,11 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
         ", data sets count from 1 (reduce labels)" if manifest.labels.reduce else ""
     )
     yield f"input      {manifest.preprocessing.found_in}"
-    for result in manifest.rewrites:
-        done = ", ".join(result.rewritten) or "nothing to rewrite"
-        yield f"rewrite    {result.name} ({result.claim}): {done}"
-        for declined in result.declined:
-            yield f"           declined {declined.node}: {declined.reason}"
+    yield from rewrite_lines((*manifest.rewrites, *facts.rewrites))
     what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
     yield f"golden     {manifest.golden['agreement_with_pytorch']:.3%} of the {what} as PyTorch"
+    if (equal := manifest.golden.get("resize_equal_to_pillow")) is not None:
+        yield f"resize     {equal:.3%} of the golden image's pixels as Pillow {manifest.golden['resize_pillow']}"
     for note in manifest.notes:
         yield f"note       {note}"
     yield f"memory     {machine.peak_memory_bytes() / 1e6:.0f} MB at peak"
@@ -39,10 +40,24 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
 def contract_line(contract: Contract) -> str:
     """The contract in one line."""
     batch = "N" if contract.batch == DYNAMIC else contract.batch
-    height, width = contract.size
+    height, width = contract.image_size
     image = f"image uint8 [{batch}, {height}, {width}, 3] {contract.channel_order.upper()}"
+    if contract.image_size != contract.size:
+        image += f", resized to {format_size(contract.content_size)}"
+    if contract.content_size != contract.size:
+        image += f" in {format_size(contract.size)}"
     plane = "" if contract.mask_size is None else f" at {format_size(contract.mask_size)}"
     return f"{image} -> {', '.join(contract.outputs)}{plane}"
+
+
+def rewrite_lines(rewrites: Iterable[PassResult]) -> Iterator[str]:
+    """What each pass rewrote, and what it left alone and why."""
+    for result in rewrites:
+        more = len(result.rewritten) - _NAMED
+        done = ", ".join(result.rewritten[:_NAMED]) or "nothing to rewrite"
+        yield f"rewrite    {result.name} ({result.claim}): {done}{f' and {more} more' if more > 0 else ''}"
+        for declined in result.declined:
+            yield f"           declined {declined.node}: {declined.reason}"
 
 
 def of_selftest(result: Selftest) -> str:
@@ -57,7 +72,7 @@ def of_selftest(result: Selftest) -> str:
 def engines_table(infos: Iterable[EngineInfo]) -> Table:
     """Every engine, in order of preference."""
     drawn = Table()
-    for column in ("engine", "version", "devices", "install"):
+    for column in ("engine", "version", "devices", "precisions", "install"):
         drawn.add_column(column)
     for info in infos:
         name = info.name if info.builds else f"{info.name} (reference)"
@@ -66,6 +81,7 @@ def engines_table(infos: Iterable[EngineInfo]) -> Table:
             name,
             version,
             ", ".join(info.devices) or "-",
+            ", ".join(info.precisions) if info.version else "-",
             "" if info.version else info.install.replace("[", r"\["),
         )
     return drawn

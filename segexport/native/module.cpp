@@ -1,0 +1,86 @@
+// Python's way to runtime/include/segexport/class_map.hpp. The wrapper with types and checks in words is
+// segexport/native/__init__.py; the checks here keep memory safe whatever is passed.
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <exception>
+
+#include "segexport/class_map.hpp"
+
+namespace {
+
+// A buffer that is given back when it goes out of scope.
+class Array {
+   public:
+    Array() = default;
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    ~Array() {
+        if (held_) PyBuffer_Release(&view_);
+    }
+    bool open(PyObject* object, char format, int dimensions, int flags) {
+        if (PyObject_GetBuffer(object, &view_, flags | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0) return false;
+        held_ = true;
+        if (view_.ndim == dimensions && view_.format != nullptr && view_.format[0] == format &&
+            view_.format[1] == '\0') {
+            return true;
+        }
+        PyErr_Format(PyExc_TypeError, "expected a C-contiguous array of %d dimensions, buffer format '%c'", dimensions, format);
+        return false;
+    }
+    Py_ssize_t dim(int i) const { return view_.shape[i]; }
+    void* data() const { return view_.buf; }
+
+   private:
+    Py_buffer view_{};
+    bool held_ = false;
+};
+
+PyObject* class_map(PyObject*, PyObject* arguments) {
+    PyObject *logits_object = nullptr, *map_object = nullptr;
+    int threads = 1;
+    if (!PyArg_ParseTuple(arguments, "OOi", &logits_object, &map_object, &threads)) return nullptr;
+    Array logits, map;
+    if (!logits.open(logits_object, 'f', 4, PyBUF_SIMPLE) || !map.open(map_object, 'B', 3, PyBUF_WRITABLE)) {
+        return nullptr;
+    }
+    const Py_ssize_t count = logits.dim(0), height = logits.dim(1), width = logits.dim(2), classes = logits.dim(3);
+    const Py_ssize_t out_height = map.dim(1), out_width = map.dim(2);
+    constexpr Py_ssize_t kLargest = 1 << 24;  // beyond it float32 no longer counts pixels
+    if (map.dim(0) != count || classes < 1 || classes > segexport::kMaxClasses || height < 1 || width < 1 ||
+        out_height < 1 || out_width < 1 || height > kLargest || width > kLargest || out_height > kLargest ||
+        out_width > kLargest || threads < 1) {
+        PyErr_SetString(PyExc_ValueError, "logits [N, h, w, classes <= 255] do not fit the map [N, H, W]");
+        return nullptr;
+    }
+    const char* failed = nullptr;
+    Py_BEGIN_ALLOW_THREADS;
+    try {
+        for (Py_ssize_t n = 0; n < count; ++n) {
+            segexport::class_map(static_cast<const float*>(logits.data()) + n * height * width * classes,
+                                 static_cast<int>(height), static_cast<int>(width), static_cast<int>(classes),
+                                 static_cast<std::uint8_t*>(map.data()) + n * out_height * out_width,
+                                 static_cast<int>(out_height), static_cast<int>(out_width), threads);
+        }
+    } catch (const std::exception&) {
+        failed = "no memory or no threads left for the class map";
+    }
+    Py_END_ALLOW_THREADS;
+    if (failed != nullptr) {
+        PyErr_SetString(PyExc_RuntimeError, failed);
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef kMethods[] = {
+    {"class_map", class_map, METH_VARARGS, "class_map(logits, map, threads): see segexport.native.class_map"},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef kModule = {PyModuleDef_HEAD_INIT, "_class_map", nullptr, -1, kMethods, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__class_map() { return PyModule_Create(&kModule); }
