@@ -25,8 +25,9 @@ from tests.conftest import SIZE, save_checkpoint
 
 # What TensorRT's parsers take of what we emit; nothing data-dependent, no quantised integer operators.
 TENSORRT_TAKES = {
-    *("Add", "ArgMax", "Cast", "Concat", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Mul"),
-    *("ReduceMax", "Relu", "Reshape", "Resize", "Shape", "Softmax", "Sub", "TopK", "Transpose"),
+    *("Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "Div", "Erf", "Floor", "Gather", "LayerNormalization"),
+    *("MatMul", "Mul", "Pad", "ReduceMax", "Relu", "Reshape", "Resize", "Shape", "Slice", "Softmax", "Sub", "TopK"),
+    "Transpose",
 }
 
 

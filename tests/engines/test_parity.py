@@ -31,6 +31,24 @@ CONTRACTS = {
     "logits at the network's size": {"size": (97, 131), "output": "logits", "mask_size": "network"},
     "mask at the network's size": {"size": (96, 128), "mask_size": "network"},
     "mask of another size": {"size": (96, 128), "mask_size": (150, 77)},
+    "camera": {"size": (96, 128), "source_size": (135, 240)},
+    "camera, dynamic bgr": {"size": (96, 128), "source_size": (240, 135), "batch": DYNAMIC, "channel_order": "bgr"},
+    "shortest edge": {"size": (64, 64), "source_size": (135, 240), "resize_mode": "shortest-edge"},
+    "letterbox": {"size": (96, 128), "source_size": (135, 240), "resize_mode": "letterbox"},
+    "letterbox, dynamic bgr": {
+        "size": (97, 131),
+        "source_size": (240, 135),
+        "resize_mode": "letterbox",
+        "batch": DYNAMIC,
+        "channel_order": "bgr",
+    },
+    "logits of a letterbox": {
+        "size": (97, 131),
+        "source_size": (135, 240),
+        "resize_mode": "letterbox",
+        "output": "logits",
+        "mask_size": "network",
+    },
 }
 TOLERANCE = {"logits": 1e-4, "confidence": 1e-5}
 
@@ -43,7 +61,7 @@ def built(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: py
 
 def pictures(contract: Contract) -> np.ndarray:
     count = 2 if contract.batch == DYNAMIC else contract.batch
-    return np.stack([scenes.scene(i, contract.size)[0] for i in range(count)])
+    return np.stack([scenes.scene(i, contract.image_size)[0] for i in range(count)])
 
 
 @pytest.fixture(scope="module")

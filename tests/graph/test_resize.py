@@ -127,7 +127,7 @@ def test_the_order_of_the_axes_matters(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("resample", [BILINEAR, 1])
 def test_a_thousand_weights_a_pixel(engine: str, resample: int) -> None:
-    """Beyond 64 weights the sums are no longer exact by construction; the result is within one level, and is measured."""
+    """Beyond 64 weights the sums are no longer exact by construction; the result is within one level."""
     source, size = (40, 6400), (32, 32)
     image = noise(source)
     found = ENGINES[engine](model(source, size, resample))(image[None])[0]

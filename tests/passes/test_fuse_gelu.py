@@ -87,6 +87,8 @@ REASONS = [
     ({"ending": "m = Mul (half, a)\ng = Mul (half, m)"}, "multiplied by something else"),
     ({"ending": "m = Mul (x, root)\ng = Mul (m, a)"}, "multiplied by something else"),
     ({"ending": "m = Mul (x, a)\ng = Mul (x, m)"}, "multiplied by something else"),
+    ({"ending": "h = Mul (x, half)\nm = Mul (a, half)\ng = Mul (m, h)"}, "multiplied by something else"),
+    ({"ending": "h = Mul (x, half)\nm = Mul (a, x)\ng = Mul (m, h)"}, "multiplied by something else"),
     ({"ending": "m = Mul (x, a)\ng = Div (m, half)"}, "not multiplied by x and 1/2"),
     ({"result": "y = Identity (g)\nleak = Identity (a)", **LEAK}, "other readers"),
     ({"result": "y = Identity (g)\nleak = Identity (e)", **LEAK}, "other readers"),

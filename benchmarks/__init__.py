@@ -1,0 +1,1 @@
+"""segexport beside what a user would pick instead: `python benchmarks/run.py`. Not part of the installed package."""

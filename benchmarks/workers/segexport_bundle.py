@@ -1,0 +1,63 @@
+"""A bundle of this checkout for one engine, called through its Python API."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from protocol import Call, Facts, Request, serve, timed
+
+import segexport
+from segexport.bundle import Bundle
+from segexport.engines import info
+from segexport.graph import macs
+from segexport.inspection import multiply_accumulates
+
+
+def prepare(request: Request) -> Facts:
+    """`segexport build` for the request's engine and precision, from the first bundle where there is one already."""
+    folder, chosen = _folder(request), {"engine": request["engine"], "precision": request["precision"]}
+    earlier = next(iter(sorted(folder.parent.glob("*/segexport.json"))), None)
+    if earlier is None:
+        bundle = segexport.build(request["checkpoint"], folder, size=tuple(request["size"]), **chosen)
+    else:
+        bundle = segexport.rebuild(earlier.parent, folder, **chosen)
+    return {"macs": _executed_macs(bundle), "size_bytes": bundle.size_bytes()}
+
+
+def _executed_macs(bundle: Bundle) -> int:
+    """Of the engine's own graph, where all of it can be counted, or else of the portable one it was derived from."""
+    graph = ir.load(bundle.engine_graph)
+    counted = all(isinstance(found, int) for _, found in macs.of_nodes(graph))
+    return multiply_accumulates(graph if counted else bundle.model)
+
+
+def open_contender(request: Request) -> tuple[Call, Facts]:
+    """The bundle end to end; its network is the engine's run of the graph, pre- and post-processing included."""
+    net = segexport.open(_folder(request), threads=request["threads"])
+
+    def call(rgb: np.ndarray) -> dict[str, Any]:
+        start = time.perf_counter()
+        net.runner.stage(net.prepare(rgb))
+        staged = time.perf_counter()
+        net.runner.execute()
+        executed = time.perf_counter()
+        found = net.finish(net.runner.fetch(), (rgb.shape[0], rgb.shape[1])).mask
+        end = time.perf_counter()
+        assert found is not None
+        return timed(end - start, executed - staged, found)
+
+    engine = request["engine"]
+    versions = {"segexport": segexport.__version__, engine: info(engine).version}
+    return call, {"versions": versions, "precision": request["precision"]}
+
+
+def _folder(request: Request) -> Path:
+    return Path(request["folder"]) / f"{request['engine']}-{request['precision']}"
+
+
+if __name__ == "__main__":
+    serve(open_contender, prepare)
