@@ -4,7 +4,7 @@
       model.onnx            the portable graph, metadata included
       engine.onnx           what this bundle's engine runs instead, derived from it; absent where that is the same
       segexport.json        the manifest: contract, labels, preprocessing, source, engine, rewrites
-      golden/image.png      a generated image in the network's size
+      golden/image.png      a generated image in the contract's image size
       golden/reference.*    what PyTorch (fp32) makes of it: a class map (png), or the best classes (json)
       golden/engine.*       what this bundle's own engine makes of it
       SHA256SUMS            of every file above, in the format of `sha256sum --check`

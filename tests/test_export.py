@@ -31,11 +31,15 @@ TENSORRT_TAKES = {
 }
 
 
-@pytest.fixture(scope="module", params=["static", "dynamic"])
+CAMERA = {"source_size": (135, 240), "resize_mode": "letterbox"}
+
+
+@pytest.fixture(scope="module", params=["static", "dynamic", "dynamic camera"])
 def saved(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    batch = DYNAMIC if request.param == "dynamic" else 1
-    segexport.export(checkpoint, size=SIZE, batch=batch, output="scores", channel_order="bgr").save(path)
+    batch = 1 if request.param == "static" else DYNAMIC
+    camera = CAMERA if "camera" in request.param else {}
+    segexport.export(checkpoint, size=SIZE, batch=batch, output="scores", channel_order="bgr", **camera).save(path)
     return path
 
 
