@@ -56,6 +56,7 @@ def session(path: Path, threads: int | None, disabled: Sequence[str] = DISABLED)
     options.log_severity_level = 3  # errors only
     # Threads that wait for the next call by spinning would take the class map's cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.enable_mem_pattern = False  # one block planned for everything is larger than what the arena reuses
     if threads is not None:
         options.intra_op_num_threads = threads
     return ort.InferenceSession(path, options, providers=[_PROVIDER], disabled_optimizers=list(disabled))
