@@ -18,20 +18,34 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "benchmark", "build", "export", "load", "open", "rebuild", "selftest"]
+__all__ = [
+    "__version__",
+    "benchmark",
+    "build",
+    "calibrate",
+    "export",
+    "graph_of",
+    "load",
+    "open",
+    "rebuild",
+    "selftest",
+]
 
 if TYPE_CHECKING:
     from segexport.bench import benchmark
-    from segexport.builder import build, export, rebuild
+    from segexport.builder import build, calibrate, export, graph_of
     from segexport.checkpoint import load
     from segexport.golden import selftest
+    from segexport.rebuilder import rebuild
     from segexport.segmenter import open_segmenter as open
 
 _WHERE = {
     "benchmark": ("segexport.bench", "benchmark"),
     "build": ("segexport.builder", "build"),
-    "rebuild": ("segexport.builder", "rebuild"),
+    "calibrate": ("segexport.builder", "calibrate"),
+    "rebuild": ("segexport.rebuilder", "rebuild"),
     "load": ("segexport.checkpoint", "load"),
+    "graph_of": ("segexport.builder", "graph_of"),
     "export": ("segexport.builder", "export"),
     "selftest": ("segexport.golden", "selftest"),
     "open": ("segexport.segmenter", "open_segmenter"),

@@ -1,45 +1,36 @@
-"""Checkpoint -> bundle, and bundle -> bundle for another engine."""
+"""Checkpoint -> graph, ranges and bundle."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import onnx
 
 from segexport import __version__, checkpoint, exporter, golden, machine, passes
-from segexport.bundle import (
-    CACHE,
-    ENGINE_GRAPH,
-    GOLDEN_IMAGE,
-    MODEL,
-    Bundle,
-    EngineFacts,
-    Manifest,
-    open_bundle,
-    write_manifest,
+from segexport.assembly import (
+    Progress,
+    engine_facts,
+    finish,
+    images_done,
+    recipe_for,
+    require_precision,
+    silent,
+    with_engine_graph,
 )
+from segexport.bundle import GOLDEN_IMAGE, MODEL, Bundle, Manifest, open_bundle
+from segexport.calibration.sources import ranges_for
 from segexport.checkpoint import Checkpoint
-from segexport.decision import agreement
-from segexport.engines import EngineInfo, choose, open_runner
+from segexport.engines import EngineInfo, choose
 from segexport.engines.pytorch import open_checkpoint
-from segexport.errors import ContractError
+from segexport.errors import ContractError, PrecisionError
 from segexport.files import new_folder, require_absent
 from segexport.graph.graph import Graph, open_graph
-from segexport.images import encode_png, read_image
+from segexport.images import encode_png
+from segexport.lowering import PORTABLE, lower
+from segexport.precision.placement import Placement
+from segexport.precision.ranges import Ranges
 from segexport.spec import ChannelOrder, MaskSize, Output, Precision, ResizeMode, Size
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-Progress = Callable[[str], None]
-"""Called with the name of each step as it starts."""
-
-
-def _silent(step: str) -> None:
-    pass
 
 
 def export(
@@ -53,7 +44,7 @@ def export(
     source_size: Size | None = None,
     resize_mode: ResizeMode = "stretch",
     rewrites: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Graph:
     """Checkpoint -> ONNX graph in memory, raw uint8 image in, class map out; arguments as for `build`.
 
@@ -93,11 +84,15 @@ def build(
     source_size: Size | None = None,
     resize_mode: ResizeMode = "stretch",
     rewrites: bool = True,
+    calibration: str | Path | Ranges | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    placement: str | Path | Placement | None = None,
     random_init: bool = False,
     revision: str | None = None,
     device: str | None = None,
     overwrite: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Bundle:
     """Build a bundle: export, rewrite, compile for one engine, and record the golden results.
 
@@ -105,7 +100,7 @@ def build(
         model: a folder, hub id or alias (see `segexport.checkpoint.load`), or a checkpoint already loaded.
         out: the bundle's folder; it appears whole or not at all.
         engine: `auto`, `onnxruntime` or `openvino`.
-        precision: `fp32`, or `bf16` (OpenVINO, on CPUs that have it).
+        precision: `fp32`; `bf16` (OpenVINO, on CPUs that have it); `fp16`; or `int8`, which needs `calibration`.
         size: height and width of the network's input; the processor's own if None.
         batch: images a call, or `segexport.spec.DYNAMIC`.
         channel_order: `rgb` or `bgr`.
@@ -115,6 +110,11 @@ def build(
         resize_mode: with a source_size, how: `stretch`, as transformers' processor does; `letterbox`, keeping the
             aspect inside of zeros; or `shortest-edge`, keeping it by choosing the network's size.
         rewrites: apply the exact rewrites of `segexport.passes`.
+        calibration: for int8 and fp16, a folder of images or a table of `calibrate`. FP16 can do without: scenes that
+            segexport draws then tell where numbers come near its largest.
+        samples: images to take of a folder.
+        seed: of their draw.
+        placement: for int8, which layers: a file of `tune`, or a placement; if None all but the first and the last.
         random_init: random weights, for latency and parity only.
         revision: branch, tag or commit on the hub.
         device: an OpenVINO device.
@@ -122,9 +122,10 @@ def build(
         progress: told the name of each step as it starts.
 
     Raises:
-        CheckpointError, ContractError, EngineUnavailable, OutputError: see `segexport.errors`.
+        CheckpointError, ContractError, DataError, EngineUnavailable, OutputError, PrecisionError: see
+            `segexport.errors`.
     """
-    _require_precision(precision)
+    require_precision(precision, calibration)
     require_absent(Path(out), overwrite)
     chosen = choose(engine, precision)
     progress("reading the checkpoint")
@@ -143,9 +144,11 @@ def build(
         rewrites=rewrites,
         progress=progress,
     )
+    recipe = recipe_for(graph, precision, calibration, placement, samples, seed, progress)
     with new_folder(Path(out), overwrite=overwrite) as folder:
         progress("checking the graph")
-        graph.save(folder / MODEL)
+        portable, lowering = lower(graph, recipe)
+        portable.save(folder / MODEL)
         onnx.checker.check_model(folder / MODEL, full_check=True)
         progress("golden image with PyTorch")
         picture = golden.image_for(graph.contract)
@@ -155,93 +158,61 @@ def build(
             golden.write(folder, "reference", golden.decide(reference, picture), graph.labels)
         manifest = _manifest(graph, chosen, device, precision, loaded.notes)
         resized = golden.resize_facts(graph.contract, graph.preprocessing, picture)
-        manifest = dataclasses.replace(manifest, golden=resized)
-        _finish(folder, manifest, progress)
+        manifest = dataclasses.replace(manifest, golden=resized, lowering=lowering)
+        manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
+        finish(folder, manifest, progress)
     return open_bundle(out)
 
 
-def rebuild(
-    source: str | Path | Bundle,
-    out: str | Path,
+def calibrate(
+    graph: Graph,
+    data: str | Path,
     *,
-    engine: str = "auto",
-    precision: Precision | None = None,
-    device: str | None = None,
-    overwrite: bool = False,
-    progress: Progress = _silent,
-) -> Bundle:
-    """A new bundle for another engine from an existing one; needs neither PyTorch nor the checkpoint.
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Ranges:
+    """The ranges of a graph's activations on images, to build fp16 and int8 with.
 
     Args:
-        source: a bundle, which stays as it is.
-        out: the new bundle's folder.
-        engine: as for `build`.
-        precision: as for `build`; the source's own if None.
-        device: as for `build`.
-        overwrite: as for `build`.
-        progress: as for `build`.
+        graph: in FP32, from `export` (or `segexport.graph.graph.open_graph` of a bundle's `model.onnx`).
+        data: a folder of images (or of `images/`), or a Hugging Face data set folder.
+        samples: images to take; 64, or all of fewer, if None.
+        seed: of their draw.
+        progress: told the name of each step as it starts.
 
     Raises:
-        BundleCorrupt, EngineUnavailable, OutputError: see `segexport.errors`.
+        DataError, EngineUnavailable, PrecisionError: see `segexport.errors`.
     """
-    require_absent(Path(out), overwrite)
-    bundle = source if isinstance(source, Bundle) else open_bundle(source)
-    precision = precision or bundle.manifest.precision
-    _require_precision(precision)
-    chosen = choose(engine, precision)
-    with new_folder(Path(out), overwrite=overwrite) as folder:
-        progress("copying the graph")
-        shutil.copy2(bundle.model, folder / MODEL)
-        (folder / "golden").mkdir()
-        for path in (bundle.folder / "golden").iterdir():
-            if path.stem != "engine":
-                shutil.copy2(path, folder / "golden")
-        manifest = dataclasses.replace(
-            bundle.manifest,
-            segexport=__version__,
-            precision=precision,
-            engine=_engine_facts(chosen, device),
-            versions=machine.versions(),
-        )
-        _finish(folder, manifest, progress)
-    return open_bundle(out)
+    ranges = ranges_for(graph, "int8", Path(data), samples=samples, seed=seed, progress=images_done(progress))
+    assert ranges is not None
+    return ranges
 
 
-def _finish(folder: Path, manifest: Manifest, progress: Progress) -> None:
-    """Build for the engine, record what it makes of the golden image, and seal the bundle."""
-    if manifest.rewrites:
-        progress("deriving the engine's graph")
-        manifest = dataclasses.replace(manifest, engine=_derive(folder, manifest.engine))
-    facts = manifest.engine
-    progress(f"building for {facts.name} {facts.version}")
-    picture = read_image(folder / GOLDEN_IMAGE)
-    with open_runner(Bundle(folder, manifest)) as runner:
-        found = golden.decide(runner, picture)
-    shutil.rmtree(folder / CACHE, ignore_errors=True)  # by this folder's path, which the bundle will not have
-    golden.write(folder, "engine", found, manifest.labels)
-    equal = agreement(found, golden.read(folder, "reference"))
-    progress("sealing the bundle")
-    facts_of_golden = {**manifest.golden, "seed": golden.GOLDEN_SEED, "agreement_with_pytorch": equal}
-    write_manifest(folder, dataclasses.replace(manifest, golden=facts_of_golden))
+def graph_of(
+    model: str | Path | None,
+    from_bundle: str | Path | None,
+    *,
+    size: Size | None = None,
+    progress: Progress = silent,
+) -> Graph:
+    """The portable graph in FP32 of a checkpoint, or of a bundle, which needs no PyTorch.
 
-
-def _derive(folder: Path, facts: EngineFacts) -> EngineFacts:
-    """Write the engine's own graph, where passes make it another than the portable one."""
-    if facts.device != "CPU":
-        return facts  # what pays was measured on CPUs
-    graph = open_graph(folder / MODEL)
-    earlier = len(graph.rewrites)
-    passes.run(graph, passes.FOR_ENGINE[facts.name])
-    rewrites = graph.rewrites[earlier:]
-    if any(result.rewritten for result in rewrites):
-        graph.save(folder / ENGINE_GRAPH)
-    on_host = any(result.rewritten for result in rewrites if result.name == passes.ClassMapOnHost.name)
-    return dataclasses.replace(facts, class_map="host" if on_host else "graph", rewrites=rewrites)
-
-
-def _require_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise ContractError(f"precision {precision} cannot be built: pass --precision {' or '.join(PRECISIONS)}")
+    Raises:
+        ContractError: neither or both are named, or a size for a bundle, which has its own.
+        PrecisionError: the bundle's graph is in FP16 or INT8.
+        BundleCorrupt, CheckpointError, EngineUnavailable: see `segexport.errors`.
+    """
+    if (model is None) == (from_bundle is None):
+        raise ContractError("name what to read: --model CHECKPOINT, or --from-bundle DIR, and not both")
+    if from_bundle is None:
+        return export(model or "", size=size, progress=progress)
+    if size is not None:
+        raise ContractError("a bundle has its size: leave out --size, or pass --model")
+    bundle = open_bundle(from_bundle)
+    if PORTABLE[bundle.manifest.precision] != "fp32":
+        raise PrecisionError(f"{bundle.folder} is {bundle.manifest.precision}: pass a bundle in fp32")
+    return open_graph(bundle.model)
 
 
 def _manifest(
@@ -258,13 +229,9 @@ def _manifest(
         contract=graph.contract,
         preprocessing=graph.preprocessing,
         labels=graph.labels,
-        engine=_engine_facts(chosen, device),
+        engine=engine_facts(chosen, device),
         rewrites=graph.rewrites,
         golden={},
         versions=machine.versions(),
         notes=notes,
     )
-
-
-def _engine_facts(chosen: EngineInfo, device: str | None) -> EngineFacts:
-    return EngineFacts(chosen.name, chosen.version or "", device or "CPU", machine.processor())

@@ -2,6 +2,8 @@
 
     DIR/
       model.onnx            the portable graph, metadata included
+      calibration.json      the ranges that its precision was made with, to build others with (fp16, int8)
+      placement.json        which layers are in INT8 (int8)
       engine.onnx           what this bundle's engine runs instead, derived from it; absent where that is the same
       segexport.json        the manifest: contract, labels, preprocessing, source, engine, rewrites
       golden/image.png      a generated image in the contract's image size
@@ -25,6 +27,7 @@ from segexport.files import sha256_of
 from segexport.spec import (
     Contract,
     Labels,
+    Lowering,
     PassResult,
     Precision,
     Preprocessing,
@@ -35,11 +38,13 @@ from segexport.spec import (
     to_json,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 MODEL = "model.onnx"
 ENGINE_GRAPH = "engine.onnx"
 MANIFEST = "segexport.json"
 SUMS = "SHA256SUMS"
+CALIBRATION = "calibration.json"
+PLACEMENT = "placement.json"
 GOLDEN_IMAGE = "golden/image.png"
 CACHE = "cache"
 
@@ -50,8 +55,9 @@ ClassMap = Literal["graph", "host"]
 class EngineFacts:
     """Which engine a bundle is for, on what it was built and checked, and what was derived for it.
 
-    `rewrites` are the passes that made `engine.onnx` from `model.onnx`. `class_map` says where a class map is made of
-    the logits: by operators of the `graph`, or behind it on the `host`, by `segexport.native`.
+    `rewrites` are the passes that made `engine.onnx`, `int8` its layers in INT8; with `derived` False there is no such
+    file, and the engine runs `model.onnx`. `class_map` says where a class map is made of the logits: by operators of
+    the `graph`, or behind it on the `host`, by `segexport.native`.
     """
 
     name: str
@@ -60,6 +66,8 @@ class EngineFacts:
     machine: str
     class_map: ClassMap = "graph"
     rewrites: tuple[PassResult, ...] = ()
+    int8: tuple[str, ...] = ()
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Manifest:
     golden: dict[str, Any]
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
+    lowering: Lowering | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,7 @@ class Bundle:
     @property
     def engine_graph(self) -> Path:
         """The ONNX graph the engine runs: its own, where one was derived for it, or else the portable one."""
-        derived = any(result.rewritten for result in self.manifest.engine.rewrites)
-        return self.folder / ENGINE_GRAPH if derived else self.model
+        return self.folder / ENGINE_GRAPH if self.manifest.engine.derived else self.model
 
     @property
     def cache(self) -> Path:
@@ -183,8 +191,14 @@ def _require_listed(names: set[str], listed: set[str], folder: Path) -> None:
 
 def _manifest(content: dict[str, Any]) -> Manifest:
     rewrites = tuple(pass_result_from_json(r) for r in content["engine"].pop("rewrites", ()))
-    engine = from_json(EngineFacts, {**content["engine"], "rewrites": rewrites})
-    own = {"engine": engine, "notes": tuple(content["notes"])}
+    derived = any(result.rewritten for result in rewrites)  # what schema 2 did not say
+    engine = from_json(EngineFacts, {"derived": derived, **content["engine"], "rewrites": rewrites})
+    lowering = content.get("lowering")
+    own = {
+        "engine": engine,
+        "notes": tuple(content["notes"]),
+        "lowering": None if lowering is None else from_json(Lowering, lowering),
+    }
     return Manifest(**{**content, **facts_from_json(content), **own})
 
 

@@ -38,6 +38,8 @@ _debug = False
 class _Precision(str, enum.Enum):
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
+    int8 = "int8"
 
 
 class _Engine(str, enum.Enum):
@@ -92,7 +94,16 @@ def build(
         Path | None, typer.Option(help="Build from a bundle instead, for another engine; needs no PyTorch.")
     ] = None,
     precision: Annotated[
-        _Precision | None, typer.Option(help="fp32 if not given; bf16 takes OpenVINO and a CPU that has it.")
+        _Precision | None,
+        typer.Option(help="fp32 if not given; bf16 takes OpenVINO and a CPU that has it, int8 takes --calibration."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="For int8 and fp16: a folder of images, or a table of segexport calibrate.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Images to take of the folder; 64 if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of their draw.")] = 0,
+    placement: Annotated[
+        Path | None, typer.Option(help="For int8: which layers, a file of segexport tune; most if not given.")
     ] = None,
     engine: Annotated[_Engine, typer.Option(help="auto takes the best that is installed.")] = _Engine.auto,
     size: Annotated[
@@ -128,7 +139,15 @@ def build(
     from segexport.report import summary
     from segexport.report.steps import steps
 
-    common: dict[str, Any] = {"engine": engine.value, "device": device, "overwrite": overwrite}
+    common: dict[str, Any] = {
+        "engine": engine.value,
+        "calibration": calibration,
+        "samples": samples,
+        "seed": seed,
+        "placement": placement,
+        "device": device,
+        "overwrite": overwrite,
+    }
     with steps(err) as progress:
         if from_bundle is not None:
             kept: Any = precision.value if precision else None
@@ -153,6 +172,33 @@ def build(
             )
     why = "the fastest installed here" if engine is _Engine.auto else "asked for"
     for line in summary.of_bundle(bundle, why):
+        out.print(line)
+
+
+@app.command()
+def calibrate(
+    data: Annotated[Path, typer.Option(help="Folder of images, or of images/; or a Hugging Face data set folder.")],
+    out_file: Annotated[Path, typer.Option("--out", "-o", help="The table to write, JSON.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Folder, hub id, or alias, as for build.")] = None,
+    from_bundle: Annotated[Path | None, typer.Option(help="A bundle in fp32 instead; needs no PyTorch.")] = None,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the network's input, as for build.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Images to take; 64, or all of fewer, if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of their draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table that stands at --out.")] = False,
+) -> None:
+    """Run the FP32 graph on images and record the ranges that fp16 and int8 are built with."""
+    from segexport.files import require_new_file
+    from segexport.report import summary
+    from segexport.report.steps import steps
+
+    require_new_file(out_file, overwrite)
+    with steps(err) as progress:
+        graph = segexport.graph_of(model, from_bundle, size=_size(size), progress=progress)
+        ranges = segexport.calibrate(graph, data, samples=samples, seed=seed, progress=progress)
+    ranges.save(out_file)
+    for line in summary.of_ranges(ranges):
         out.print(line)
 
 

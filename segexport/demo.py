@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from segexport import scenes
+from segexport.assembly import Progress
 from segexport.bench import Result, benchmark
-from segexport.builder import Progress, build, rebuild
+from segexport.builder import build
 from segexport.bundle import Bundle
 from segexport.engines import infos
 from segexport.errors import EngineUnavailable, OutputError
 from segexport.files import write_file
 from segexport.finetune.demo import train_on_scenes
 from segexport.images import encode_png, overlay
+from segexport.rebuilder import rebuild
 from segexport.segmenter import open_segmenter
 
 SIZE = (256, 320)

@@ -5,6 +5,7 @@
       ContractError        size, layout, dtype or label count that cannot be served
       EngineUnavailable    package or device missing: names the install command
       DataError            an image, mask or ONNX file that cannot be used: names file and value
+      PrecisionError       weights, ranges or a placement that a lower precision cannot be made of: names the layer
       BundleCorrupt        a bundle that is not what was built: names the file
       SelftestFailed       an engine that does not reproduce the bundle's golden result
       OutputError          a place that cannot be written: exists already, disk full
@@ -33,6 +34,10 @@ class EngineUnavailable(SegexportError):
 
 class DataError(SegexportError):
     """An image, mask, data folder or ONNX file that cannot be used."""
+
+
+class PrecisionError(SegexportError):
+    """Weights, activations, a calibration table or a placement that no graph of a lower precision can be made of."""
 
 
 class BundleCorrupt(SegexportError):

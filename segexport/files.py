@@ -52,6 +52,18 @@ def require_absent(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target} exists and is no bundle, so --overwrite leaves it alone: pass another --out")
 
 
+def require_new_file(target: Path, overwrite: bool) -> None:
+    """Refuse a file that exists, before any work is done for it.
+
+    Raises:
+        OutputError: `target` exists and `overwrite` is off, or is a folder.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: pass a file")
+    if target.is_file() and not overwrite:
+        raise OutputError(f"{target} exists: pass --overwrite to replace it, or another --out")
+
+
 @contextmanager
 def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside `target` that becomes `target` when the block ends without an error.

@@ -17,7 +17,7 @@ ChannelOrder = Literal["rgb", "bgr"]
 Output = Literal["mask", "scores", "logits", "topk"]
 MaskSize = Literal["input", "network"]
 ResizeMode = Literal["stretch", "letterbox", "shortest-edge"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Architecture = Literal["semantic-segmentation", "image-classification"]
 
 IGNORE_INDEX = 255
@@ -171,6 +171,19 @@ class PassResult:
     claim: Claim
     rewritten: tuple[str, ...]
     declined: tuple[Declined, ...]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How a graph came to its precision: on which images its ranges were found, what stayed in FP32, what is in INT8.
+
+    `fp32` names modules whose activations come near FP16's largest number; `int8` the layers of the portable graph.
+    """
+
+    images: str
+    images_sha256: str
+    fp32: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
 
 
 def _content_side(ideal: float, whole: int) -> int:

@@ -9,20 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from segexport import machine
 from segexport.bench.process import ContenderProcess
-from segexport.bench.result import Result, Row, percentiles
-from segexport.bench.verdict import verdict
+from segexport.bench.result import Result, Row
+from segexport.bench.scoring import Contender, rows, score
 from segexport.bundle import Bundle, Manifest, open_bundle
 from segexport.errors import ContractError
-from segexport.evaluate.datasets import LabelledImages, Sample, open_data
-from segexport.evaluate.metrics import Agreement, ConfusionMatrix
+from segexport.evaluate.bootstrap import ImageCounts
+from segexport.evaluate.datasets import LabelledImages, open_data
 from segexport.spec import Size, format_size, to_json
 
 __all__ = ["Result", "Row", "benchmark"]
@@ -36,29 +32,6 @@ SETTLE_SECONDS = 0.01
 
 Progress = Callable[[int, int], None]
 """Called with calls done and calls to do."""
-
-
-@dataclass
-class _Contender:
-    """A contender's process, what it is compared with, and what it has done so far."""
-
-    name: str
-    precision: str
-    size: Size
-    image_size: Size
-    """What it is given without a resize by Pillow: the network's size, or the one its graph resizes from."""
-    process: ContenderProcess
-    confusion: ConfusionMatrix
-    reference: str | None = None
-    batch: int = 1
-    notes: list[str] = field(default_factory=list)
-    resized: set[Size] = field(default_factory=set)
-    """Sizes of images that were not `image_size`."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    whole: list[float] = field(default_factory=list)
-    network: list[float] = field(default_factory=list)
-    agreement: Agreement = field(default_factory=Agreement)
-    peak_memory: int = 0
 
 
 def benchmark(
@@ -99,14 +72,13 @@ def benchmark(
         _measure(contenders, images, progress)
         for contender in contenders:
             contender.peak_memory = contender.process.stop()
-    rows = tuple(_row(c, contenders, first) for c in contenders)
     conditions = {"path": str(data), "images": len(images), "sha256": images.sha256()}
     return Result(
         machine={**machine.describe(), "threads": threads or "each engine's default"},
         data=conditions,
         reference=(reference or first.source.id) if use_reference else None,
         random_weights=first.source.random_weights,
-        rows=rows,
+        rows=rows(contenders, first),
     )
 
 
@@ -128,9 +100,9 @@ def _start(
     override: str | None,
     use_reference: bool,
     threads: int | None,
-) -> list[_Contender]:
+) -> list[Contender]:
     """Start a process for each bundle, and one of PyTorch for each network size among them."""
-    contenders: list[_Contender] = []
+    contenders: list[Contender] = []
     sizes = dict.fromkeys(b.manifest.contract.size for b in bundles)
     references: dict[Size, str] = {}
     classes = len(bundles[0].manifest.labels)
@@ -145,18 +117,18 @@ def _start(
         }
         references[size] = "pytorch" if len(sizes) == 1 else f"pytorch {format_size(size)}"
         process = stack.enter_context(ContenderProcess(request))
-        contenders.append(_Contender(references[size], "fp32", size, size, process, ConfusionMatrix(classes)))
+        contenders.append(Contender(references[size], "fp32", size, size, process, ImageCounts(classes)))
     for bundle in bundles:
         request = {"kind": "bundle", "folder": str(bundle.folder), "threads": threads}
         process = stack.enter_context(ContenderProcess(request))
         contract = bundle.manifest.contract
-        contender = _Contender(
+        contender = Contender(
             _unique(bundle.name, contenders),
             bundle.manifest.precision,
             contract.size,
             contract.image_size,
             process,
-            ConfusionMatrix(classes),
+            ImageCounts(classes),
             reference=references.get(contract.size),
             batch=max(1, contract.batch),
         )
@@ -171,19 +143,19 @@ def _start(
     return contenders
 
 
-def _unique(name: str, contenders: Sequence[_Contender]) -> str:
+def _unique(name: str, contenders: Sequence[Contender]) -> str:
     taken = {c.name for c in contenders}
     return name if name not in taken else next(n for i in range(2, 999) if (n := f"{name} ({i})") not in taken)
 
 
-def _warm_up(contenders: Sequence[_Contender], images: LabelledImages) -> None:
+def _warm_up(contenders: Sequence[Contender], images: LabelledImages) -> None:
     image = images.sample(0).image
     for contender in contenders:
         for _ in range(WARMUP_CALLS):
             contender.process.call(image)
 
 
-def _measure(contenders: Sequence[_Contender], images: LabelledImages, progress: Progress) -> None:
+def _measure(contenders: Sequence[Contender], images: LabelledImages, progress: Progress) -> None:
     """Every contender on every image, and round again until there are calls enough; scores count once an image."""
     count = len(images)
     calls = max(count, MIN_CALLS)
@@ -199,68 +171,5 @@ def _measure(contenders: Sequence[_Contender], images: LabelledImages, progress:
             contender.network.append(timed.network)
             decisions[contender.name] = timed.decision
         if index < count:
-            _score(contenders, decisions, sample)
+            score(contenders, decisions, sample)
         progress(index + 1, calls)
-
-
-def _score(contenders: Sequence[_Contender], decisions: dict[str, Any], sample: Sample) -> None:
-    size = (sample.image.shape[0], sample.image.shape[1])
-    for contender in contenders:
-        found = decisions[contender.name]
-        if sample.mask is not None and found.ndim == 2:
-            contender.confusion.update(sample.mask, found)
-        if contender.reference is not None:
-            reference = decisions[contender.reference]
-            # Of classes, the best one counts; of class maps, every pixel.
-            best = slice(0, 1) if found.ndim == 1 else slice(None)
-            contender.agreement.update(found[best], reference[best])
-        if size != contender.image_size:
-            contender.resized.add(size)
-
-
-def _row(contender: _Contender, contenders: Sequence[_Contender], first: Manifest) -> Row:
-    reference = next((c for c in contenders if c.name == contender.reference), None)
-    random_weights = first.source.random_weights
-    scored = bool(contender.confusion.counts.sum()) and not random_weights
-    miou = contender.confusion.miou() if scored else None
-    iou = contender.confusion.iou() if scored else None
-    agreement = contender.agreement.share() if reference else None
-    miou_change = None if miou is None or reference is None else miou - reference.confusion.miou()
-    speedup = float(np.median(reference.whole) / np.median(contender.whole)) if reference else None
-    is_reference = contender.facts["engine"] == "pytorch"
-    classifier = first.contract.mask_size is None
-    return Row(
-        name=contender.name,
-        engine=contender.facts["engine"],
-        version=contender.facts["version"],
-        precision=contender.precision,
-        size=contender.size,
-        latency_ms=percentiles(contender.whole),
-        network_ms=percentiles(contender.network),
-        throughput_ips=contender.batch * len(contender.whole) / sum(contender.whole),
-        miou=miou,
-        pixel_accuracy=contender.confusion.pixel_accuracy() if scored else None,
-        per_class_iou=None if iou is None else {n: float(v) for n, v in zip(first.labels.names, iou, strict=True)},
-        agreement=agreement,
-        size_bytes=contender.facts["size_bytes"],
-        peak_memory_bytes=contender.peak_memory,
-        verdict="the reference"
-        if is_reference
-        else verdict(
-            speedup=speedup,
-            miou_change=miou_change,
-            agreement=agreement,
-            random_weights=random_weights,
-            what="images" if classifier else "pixels",
-        ),
-        notes=(*contender.notes, *_resizing(contender, not (is_reference or classifier))),
-    )
-
-
-def _resizing(contender: _Contender, nearest_behind: bool) -> tuple[str, ...]:
-    if not contender.resized:
-        return ()
-    count = len(contender.resized)
-    what = f"images of {format_size(next(iter(contender.resized)))}" if count == 1 else f"images of {count} sizes"
-    behind = ", their class maps by nearest neighbour" if nearest_behind else ""
-    return (f"{what} resized by Pillow to {format_size(contender.image_size)}{behind}",)

@@ -10,9 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segexport.evaluate.bootstrap import Interval
 from segexport.spec import to_json
 
-SCHEMA = 1
+SCHEMA = 2
+
+REFERENCE_ENGINE = "pytorch"
+
+_COARSENESS = {"fp32": 0, "bf16": 1, "fp16": 1, "int8": 2}
+
+
+def coarseness(precision: str) -> int:
+    """How much a precision rounds: 0 for fp32, 1 for bf16 and fp16, 2 for int8 and whatever else there is."""
+    return _COARSENESS.get(precision, 2)
 
 
 @dataclass(frozen=True)
@@ -25,11 +35,27 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A row beside another one of the same run, by name; the other is PyTorch, or a bundle of higher precision.
+
+    `speedup` is the other's median call over this one's, `miou_change` this one's mIoU minus the other's (None: not
+    scored), `agreement` the share of pixels, or images, with the other's class (None: not the same network size).
+    `lost_classes` are those whose IoU fell, beyond noise, to less than half of the other's.
+    """
+
+    against: str
+    speedup: Interval
+    miou_change: Interval | None
+    agreement: float | None
+    lost_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Row:
     """One contender. Times are in milliseconds, IoU and shares are fractions; None is "not measured".
 
     `latency_ms` is the whole call (raw image to class map in the image's size), `network_ms` the engine's execution
-    of its graph, or PyTorch's forward pass.
+    of its graph, or PyTorch's forward pass. `agreement` is that with PyTorch; `comparisons` has the others.
     """
 
     name: str
@@ -48,6 +74,13 @@ class Row:
     peak_memory_bytes: int
     verdict: str
     notes: tuple[str, ...] = ()
+    miou_interval: Interval | None = None
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is PyTorch, and no bundle."""
+        return self.engine == REFERENCE_ENGINE
 
 
 @dataclass(frozen=True)

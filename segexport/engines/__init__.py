@@ -28,6 +28,8 @@ ENGINES = {
 
 _REMEDIES: dict[Precision, str] = {
     "fp32": "pass another --engine",
+    "fp16": "pass --engine onnxruntime, which rounds as FP16 does and so tells its accuracy before a GPU is at hand",
+    "int8": "pass --engine onnxruntime or --precision fp32",
     "bf16": "it takes --engine openvino on a CPU with AMX or AVX512_BF16 (segexport engines lists what there is); "
     "pass --precision fp32",
 }

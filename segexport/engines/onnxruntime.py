@@ -30,7 +30,8 @@ def info() -> EngineInfo:
     """Version and devices, whether or not the package is installed."""
     for package in ("onnxruntime", "onnxruntime-gpu"):
         try:
-            return EngineInfo(NAME, metadata.version(package), ("CPU",), INSTALL, builds=True)
+            version = metadata.version(package)
+            return EngineInfo(NAME, version, ("CPU",), INSTALL, builds=True, precisions=("fp32", "fp16", "int8"))
         except metadata.PackageNotFoundError:
             continue
     return EngineInfo(NAME, None, (), INSTALL, builds=True)
@@ -48,14 +49,16 @@ def open_bundle(bundle: Bundle, *, threads: int | None, device: str | None) -> R
     return OnnxRuntimeRunner(session(bundle.engine_graph, threads), bundle.manifest.contract, on_host, threads)
 
 
-def session(path: Path, threads: int | None, disabled: Sequence[str] = DISABLED) -> Any:
-    """An inference session of the CPU provider, without the optimizers that are `disabled`."""
+def session(path: Path, threads: int | None, disabled: Sequence[str] = DISABLED, *, as_written: bool = False) -> Any:
+    """An inference session of the CPU provider, without the `disabled` optimizers; `as_written`, without any."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors only
     # Threads that wait for the next call by spinning would take the class map's cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if as_written:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_mem_pattern = False  # one block planned for everything is larger than what the arena reuses
     if threads is not None:
         options.intra_op_num_threads = threads

@@ -20,7 +20,8 @@ from segexport.spec import Contract, Precision
 
 NAME = "openvino"
 INSTALL = 'pip install "segexport[openvino]"'
-_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+"""What is not in INT8 is in FP32."""
 
 
 def info() -> EngineInfo:
@@ -32,8 +33,8 @@ def info() -> EngineInfo:
     import openvino as ov
 
     core = ov.Core()
-    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precisions: tuple[Precision, ...] = ("fp32", "bf16") if able else ("fp32",)
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precisions: tuple[Precision, ...] = ("fp32", *(p for p in ("bf16", "fp16", "int8") if p.upper() in able))
     return EngineInfo(NAME, version, tuple(core.available_devices), INSTALL, builds=True, precisions=precisions)
 
 
@@ -67,7 +68,7 @@ def compile_graph(
         raise EngineUnavailable(
             f"OpenVINO has no device {device} here: pass --device with one of {', '.join(core.available_devices)}"
         )
-    wanted = _PRECISIONS[precision]
+    wanted = _HINTS[precision]
     config: dict[str, object] = {
         # One image at a time, all threads on it.
         "PERFORMANCE_HINT": "LATENCY",

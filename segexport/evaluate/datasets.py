@@ -55,7 +55,8 @@ def open_data(path: Path, labels: Labels, *, limit: int | None = None, need_mask
     """Open a data folder.
 
     Args:
-        path: holds `images/` and `masks/` with files of the same stem, or is a folder for `datasets.load_from_disk`.
+        path: holds `images/` and `masks/` with files of the same stem, or is a folder for `datasets.load_from_disk`;
+            where no masks are needed, a folder of images will do.
         labels: the checkpoint's classes, which masks are checked against.
         limit: take the first so many images, by name.
         need_masks: False reads images alone where there are no masks.
@@ -68,6 +69,8 @@ def open_data(path: Path, labels: Labels, *, limit: int | None = None, need_mask
         return FolderImages(path, labels, limit, need_masks)
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         return HuggingFaceImages(path, labels, limit, need_masks)
+    if not need_masks and path.is_dir() and _files(path):
+        return FolderImages(path, labels, limit, need_masks, folder=path)
     if not path.exists():
         raise DataError(f"{path} does not exist: pass --data with a folder that holds images/ and masks/")
     raise DataError(f"{path} holds neither images/ and masks/ nor a Hugging Face data set (save_to_disk)")
@@ -76,11 +79,14 @@ def open_data(path: Path, labels: Labels, *, limit: int | None = None, need_mask
 class FolderImages:
     """`images/NAME.jpg` pairs with `masks/NAME.png`, whatever the suffixes."""
 
-    def __init__(self, path: Path, labels: Labels, limit: int | None, need_masks: bool) -> None:
+    def __init__(
+        self, path: Path, labels: Labels, limit: int | None, need_masks: bool, folder: Path | None = None
+    ) -> None:
         self._labels = labels
-        images = _files(path / "images")
+        folder = folder or path / "images"
+        images = _files(folder)
         if not images:
-            raise DataError(f"{path / 'images'} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise DataError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         chosen = sorted(images)[:limit]
         masks = _files(path / "masks") if (path / "masks").is_dir() else {}
         if not masks and need_masks:

@@ -12,6 +12,27 @@ import numpy.typing as npt
 from segexport.images import UInt8
 from segexport.spec import IGNORE_INDEX
 
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64] | Floats
+"""Numbers of pixels: whole ones, which float64 holds exactly up to 2^53."""
+
+
+def intersection_over_union(hits: Counts, truth: Counts, predicted: Counts) -> Floats:
+    """IoU per class from pixel counts, all [..., classes]; NaN for classes in neither ground truth nor prediction."""
+    union = (truth + predicted - hits).astype(np.float64)
+    iou = np.full(union.shape, np.nan)
+    np.divide(hits, union, out=iou, where=union > 0)
+    return iou
+
+
+def mean_over_occurring(iou: Floats) -> Floats:
+    """Mean over the last axis of [..., classes], NaN left out; NaN where nothing but NaN is."""
+    occurs = ~np.isnan(iou)
+    count = occurs.sum(-1)
+    mean = np.full(iou.shape[:-1], np.nan)
+    np.divide(np.where(occurs, iou, 0.0).sum(-1), count, out=mean, where=count > 0)
+    return mean
+
 
 class ConfusionMatrix:
     """Counts of pixels, int64 [classes, classes]: rows are ground truth, columns predictions."""
@@ -26,18 +47,13 @@ class ConfusionMatrix:
         index = truth[counted].astype(np.int64) * classes + prediction[counted]
         self.counts += np.bincount(index, minlength=classes * classes).reshape(classes, classes)
 
-    def iou(self) -> npt.NDArray[np.float64]:
+    def iou(self) -> Floats:
         """Intersection over union per class, NaN for classes in neither ground truth nor prediction."""
-        hit = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hit
-        iou = np.full(len(hit), np.nan)
-        np.divide(hit, union, out=iou, where=union > 0)
-        return iou
+        return intersection_over_union(np.diag(self.counts), self.counts.sum(1), self.counts.sum(0))
 
     def miou(self) -> float:
         """Mean of `iou` over the classes that occur; NaN when nothing was counted."""
-        iou = self.iou()
-        return float(np.nanmean(iou)) if not np.isnan(iou).all() else float("nan")
+        return float(mean_over_occurring(self.iou()))
 
     def pixel_accuracy(self) -> float:
         """Share of counted pixels whose class is right; NaN when nothing was counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ class Graph:
     labels: Labels
     source: Source
     rewrites: tuple[PassResult, ...] = ()
+
+    def copy(self) -> Graph:
+        """Another graph with the same constants, to rewrite without changing this one."""
+        return dataclasses.replace(self, model=self.model.clone())
 
     def save(self, path: Path) -> None:
         """Write one self-contained .onnx file with contract, labels, preprocessing and source in its metadata."""

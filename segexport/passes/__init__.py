@@ -24,6 +24,7 @@ from segexport.passes.fuse_gelu import FuseGelu
 from segexport.passes.merge_values import MergeValues
 from segexport.passes.pointwise_mlp import PointwiseMlp
 from segexport.passes.scale_queries import ScaleQueries
+from segexport.spec import Precision
 
 __all__ = [
     "CANDIDATES",
@@ -40,6 +41,7 @@ __all__ = [
     "MergeValues",
     "PointwiseMlp",
     "ScaleQueries",
+    "for_engine",
     "run",
 ]
 
@@ -53,6 +55,16 @@ FOR_ENGINE: Mapping[str, tuple[Pass, ...]] = {
 CANDIDATES: tuple[Pass, ...] = (ScaleQueries(),)
 """Exact, tested, and in no pipeline because they do not pay on the engines measured so far (docs/rewrites.md). They run
 before those of `FOR_ENGINE`, whose spellings are not theirs."""
+
+
+def for_engine(name: str, precision: Precision) -> tuple[Pass, ...]:
+    """The passes that pay on an engine in a precision.
+
+    In INT8 the affine part of a norm stays where it is: in the weights behind it, it would spread their columns, which
+    share a scale, over more magnitudes.
+    """
+    found = FOR_ENGINE[name]
+    return found if precision != "int8" else tuple(one for one in found if not isinstance(one, FoldLayerNorm))
 
 
 def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Graph:

@@ -146,12 +146,14 @@ def _write(graph: ir.Graph, head: _Head) -> None:
     batch, channels = dims(head.replaced)[0], len(bias)
     total: ir.Value | None = None
     for index, (block, stage) in enumerate(zip(blocks, head.stages, strict=True)):
-        kernel = writer.constant((block @ stage.weight)[:, :, None, None], f"weight{index}", np.float32)
+        # The concatenation starts with the last stage. A layer is known by its scope, so each has one of its own.
+        layer = Writer(graph, f"decode_head.folded.{len(blocks) - 1 - index}", before=head.before)
+        kernel = layer.constant((block @ stage.weight)[:, :, None, None], "weight", np.float32)
         inputs = [stage.features, kernel]
-        if index == 0:  # the concatenation starts with the smallest plane: there the bias costs least
-            inputs.append(writer.constant(bias, "bias", np.float32))
+        if index == 0:  # it has the smallest plane: there the bias costs least
+            inputs.append(layer.constant(bias, "bias", np.float32))
         shape = [batch, channels, *dims(stage.features)[2:]]
-        value = writer.op("Conv", inputs, shape=shape, kernel_shape=[1, 1])
+        value = layer.op("Conv", inputs, shape=shape, kernel_shape=[1, 1])
         if dims(value)[2:] != list(head.size):
             value = writer.resize_bilinear(value, head.size)
         total = value if total is None else writer.op("Add", [total, value], shape=dims(value))

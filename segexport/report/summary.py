@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
 from segexport import machine
-from segexport.bundle import Bundle
+from segexport.bundle import MODEL, Bundle
 from segexport.engines.base import EngineInfo
 from segexport.golden import Selftest
+from segexport.precision.emulate import FP16_EMULATED
+from segexport.precision.ranges import Ranges
 from segexport.spec import DYNAMIC, Contract, PassResult, format_size
 
 _NAMED = 2
@@ -28,6 +31,7 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
     )
     yield f"input      {manifest.preprocessing.found_in}"
     yield from rewrite_lines((*manifest.rewrites, *facts.rewrites))
+    yield from _precision_lines(bundle)
     what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
     yield f"golden     {manifest.golden['agreement_with_pytorch']:.3%} of the {what} as PyTorch"
     if (equal := manifest.golden.get("resize_equal_to_pillow")) is not None:
@@ -35,6 +39,34 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
     for note in manifest.notes:
         yield f"note       {note}"
     yield f"memory     {machine.peak_memory_bytes() / 1e6:.0f} MB at peak"
+
+
+def _precision_lines(bundle: Bundle) -> Iterator[str]:
+    """What a precision other than fp32 was made with, and what stayed out of it."""
+    manifest, engine = bundle.manifest, bundle.manifest.engine
+    yield f"precision  {manifest.precision}"
+    if manifest.lowering is None:
+        return
+    yield f"ranges     from {manifest.lowering.images}"
+    if manifest.lowering.fp32:
+        yield f"fp32       kept, near FP16's largest number: {', '.join(manifest.lowering.fp32)}"
+    if manifest.precision == "int8":
+        yield f"int8       {len(engine.int8)} layers on {engine.name}, {len(manifest.lowering.int8)} in {MODEL}"
+    if manifest.precision == "fp16" and engine.derived:
+        yield f"note       {FP16_EMULATED}"
+
+
+def of_ranges(ranges: Ranges) -> Iterator[str]:
+    """Lines about a calibration table."""
+    images = ranges.images
+    yield f"images     {images.count} of {images.of} of {images.path}, seed {images.seed}, SHA-256 {images.sha256[:12]}"
+    yield f"layers     {len(ranges.layers)}"
+    counts = Counter(found.method for found in ranges.layers.values())
+    yield f"methods    {', '.join(f'{method} {count}' for method, count in counts.most_common())}"
+    ratios = ", ".join(f"{name} {ratio:.1f}" for name, ratio in ranges.network_sqnr_db.items())
+    yield f"logits     dB left by INT8, by method: {ratios}; {ranges.chosen} taken"
+    module, peak = max(ranges.peaks.items(), key=lambda entry: entry[1])
+    yield f"peak       {peak:.4g} in {module} (FP16 ends at 65504)"
 
 
 def contract_line(contract: Contract) -> str:

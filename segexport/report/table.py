@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.box import SIMPLE
 from rich.table import Table
 
-from segexport.bench.result import Result, Row
+from segexport.bench.result import Comparison, Result, Row
+from segexport.evaluate.bootstrap import Interval
 from segexport.spec import format_size
 
 _COLUMNS = (
@@ -25,6 +26,8 @@ _COLUMNS = (
 )
 _WORDS = 3
 """The first columns are words, the others figures."""
+
+_COMPARED = ("name", "beside", "x as fast", "mIoU points", "agreement %", "classes lost")
 
 
 def table(result: Result, width: int) -> Table:
@@ -67,7 +70,7 @@ def per_class_table(result: Result) -> Table | None:
 
 
 def markdown(result: Result) -> str:
-    """The same table in Markdown, with the verdicts below it."""
+    """The same table in Markdown, below it the verdicts and what bundles are beside those of higher precision."""
     lines = [
         "| " + " | ".join(_COLUMNS) + " |",
         "|" + "---|" * _WORDS + "--:|" * (len(_COLUMNS) - _WORDS),
@@ -75,6 +78,7 @@ def markdown(result: Result) -> str:
         "",
         *(f"- {line}" for line in verdicts(result)),
         "",
+        *_comparisons(result),
         f"{title(result)}. {caption(result)}.",
     ]
     return "\n".join(lines) + "\n"
@@ -88,6 +92,38 @@ def verdicts(result: Result) -> list[str]:
         if row.verdict != "the reference" or row.notes:
             lines.append(f"{row.name}: {text}")
     return lines
+
+
+def _comparisons(result: Result) -> list[str]:
+    """A Markdown table of bundles beside others, with 95 % intervals; empty where there is one precision."""
+    references = {row.name for row in result.rows if row.is_reference}
+    pairs = [(row, c) for row in result.rows for c in row.comparisons if c.against not in references]
+    if not pairs:
+        return []
+    lines = [
+        "| " + " | ".join(_COMPARED) + " |",
+        "|---|---|--:|--:|--:|---|",
+        *("| " + " | ".join(_compared(row, c)) + " |" for row, c in pairs),
+    ]
+    return [*lines, ""]
+
+
+def _compared(row: Row, comparison: Comparison) -> tuple[str, ...]:
+    change = comparison.miou_change
+    return (
+        row.name,
+        comparison.against,
+        _with_ends(comparison.speedup, 1, ".2f"),
+        "-" if change is None else _with_ends(change, 100, "+.2f"),
+        _percent(comparison.agreement, 3),
+        ", ".join(comparison.lost_classes) or "-",
+    )
+
+
+def _with_ends(interval: Interval, scale: float, form: str) -> str:
+    ends = (f"{end * scale:{form}}" for end in (interval.low, interval.high) if end is not None)
+    joined = " to ".join(ends)
+    return f"{interval.value * scale:{form}}" + (f" ({joined})" if joined else "")
 
 
 def title(result: Result) -> str:

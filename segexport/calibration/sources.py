@@ -1,0 +1,83 @@
+"""Where ranges come from: a table, a folder of images, or, for FP16 alone, scenes drawn for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segexport import scenes
+from segexport.calibration import Progress, calibrate_graph
+from segexport.errors import DataError
+from segexport.evaluate.datasets import Sample, open_data
+from segexport.graph.graph import Graph
+from segexport.precision.ranges import Ranges, read_ranges
+from segexport.spec import Precision, Size
+
+SCENES = 8
+SCENES_SEED = 65504
+
+
+class GeneratedScenes:
+    """Street scenes drawn by `segexport.scenes`, a data set like any other."""
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return SCENES
+
+    def sample(self, index: int) -> Sample:
+        """Draw one scene."""
+        image, mask = scenes.scene(SCENES_SEED + index, self._size)
+        return Sample(f"scene {SCENES_SEED + index}", image, mask)
+
+    def sha256(self) -> str:
+        """The seed tells them apart from all others."""
+        return f"generated scenes {SCENES_SEED}"
+
+
+def ranges_for(
+    graph: Graph,
+    precision: Precision,
+    source: str | Path | Ranges | None,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Ranges | None:
+    """The ranges that a precision needs of `graph`, the portable one in FP32.
+
+    FP16 needs to know only where numbers come near its largest: without a source, generated scenes tell. INT8's scales
+    are the ranges themselves, so for it there is no substitute for the user's images.
+
+    Args:
+        graph: what will be lowered.
+        precision: fp32 and bf16 need none.
+        source: a table's file, a folder of images (or of `images/`), or ranges already at hand.
+        samples: images to take from a folder.
+        seed: of the draw.
+        progress: told how many images are done.
+
+    Raises:
+        DataError, PrecisionError: see `segexport.calibration.calibrate_graph` and `read_ranges`.
+    """
+    if precision in ("fp32", "bf16") or isinstance(source, Ranges):
+        return None if precision in ("fp32", "bf16") else _checked(source, graph, "the table")
+    if source is None:
+        if precision != "fp16":
+            return None
+        drawn = GeneratedScenes(graph.contract.image_size)
+        return calibrate_graph(graph, drawn, path="generated scenes", seed=seed, progress=progress)
+    path = Path(source)
+    if path.is_file():
+        return _checked(read_ranges(path), graph, str(path))
+    if not path.exists():
+        raise DataError(f"{path} does not exist: pass --calibration with a folder of images or a table")
+    images = open_data(path, graph.labels, need_masks=False)
+    return calibrate_graph(graph, images, path=str(path), samples=samples, seed=seed, progress=progress)
+
+
+def _checked(ranges: object, graph: Graph, where: str) -> Ranges:
+    assert isinstance(ranges, Ranges)
+    ranges.require_for(graph, where)
+    return ranges

@@ -1,0 +1,112 @@
+"""Bundle -> bundle, for another engine or in another precision; needs neither PyTorch nor the checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from segexport import __version__, machine
+from segexport.assembly import Progress, engine_facts, finish, recipe_for, require_precision, silent, with_engine_graph
+from segexport.bundle import CALIBRATION, ENGINE_GRAPH, MODEL, PLACEMENT, Bundle, Manifest, open_bundle
+from segexport.engines import EngineInfo, choose
+from segexport.errors import PrecisionError
+from segexport.files import new_folder, require_absent
+from segexport.graph.graph import open_graph
+from segexport.lowering import PORTABLE, Recipe, lower
+from segexport.precision.placement import Placement
+from segexport.precision.ranges import Ranges
+from segexport.spec import Precision
+
+
+def rebuild(
+    source: str | Path | Bundle,
+    out: str | Path,
+    *,
+    engine: str = "auto",
+    precision: Precision | None = None,
+    calibration: str | Path | Ranges | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    placement: str | Path | Placement | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Bundle:
+    """A new bundle for another engine or in another precision; needs neither PyTorch nor the checkpoint.
+
+    Args:
+        source: a bundle, which stays as it is. Other precisions are made of one in fp32.
+        out: the new bundle's folder.
+        engine: as for `build`.
+        precision: as for `build`; the source's own if None.
+        calibration: as for `build`.
+        samples: as for `build`.
+        seed: as for `build`.
+        placement: as for `build`.
+        device: as for `build`.
+        overwrite: as for `build`.
+        progress: as for `build`.
+
+    Raises:
+        BundleCorrupt, DataError, EngineUnavailable, OutputError, PrecisionError: see `segexport.errors`.
+    """
+    require_absent(Path(out), overwrite)
+    bundle = source if isinstance(source, Bundle) else open_bundle(source)
+    had = bundle.manifest.precision
+    precision = precision or had
+    lowered = PORTABLE[had] != "fp32"
+    require_precision(precision, calibration, lowered)
+    chosen = choose(engine, precision)
+    if lowered:
+        _require_same(bundle, precision, chosen)
+    graph = open_graph(bundle.model)
+    recipe = (
+        Recipe(precision) if lowered else recipe_for(graph, precision, calibration, placement, samples, seed, progress)
+    )
+    with new_folder(Path(out), overwrite=overwrite) as folder:
+        progress("copying the graph")
+        portable, lowering = (graph, bundle.manifest.lowering) if lowered else lower(graph, recipe)
+        if portable is graph:
+            shutil.copy2(bundle.model, folder / MODEL)
+        else:
+            portable.save(folder / MODEL)
+        (folder / "golden").mkdir()
+        for path in (bundle.folder / "golden").iterdir():
+            if path.stem != "engine":
+                shutil.copy2(path, folder / "golden")
+        manifest = dataclasses.replace(
+            bundle.manifest,
+            segexport=__version__,
+            precision=precision,
+            engine=engine_facts(chosen, device),
+            versions=machine.versions(),
+            lowering=lowering,
+        )
+        if lowered:
+            manifest = _with_copied(bundle, folder, manifest)
+        else:
+            manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
+        finish(folder, manifest, progress)
+    return open_bundle(out)
+
+
+def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> None:
+    """A graph that was lowered can be copied, and nothing else."""
+    had, engine = bundle.manifest.precision, bundle.manifest.engine.name
+    if (precision, chosen.name) != (had, engine):
+        raise PrecisionError(
+            f"{bundle.folder} is {had} for {engine}, and {precision} for {chosen.name} is made of FP32: pass "
+            f"--from-bundle with the fp32 bundle, and this one's {CALIBRATION} as --calibration"
+        )
+
+
+def _with_copied(bundle: Bundle, folder: Path, manifest: Manifest) -> Manifest:
+    for name in (CALIBRATION, PLACEMENT, ENGINE_GRAPH):
+        if (bundle.folder / name).exists():
+            shutil.copy2(bundle.folder / name, folder / name)
+    had = bundle.manifest.engine
+    facts = dataclasses.replace(
+        manifest.engine, class_map=had.class_map, rewrites=had.rewrites, int8=had.int8, derived=had.derived
+    )
+    return dataclasses.replace(manifest, engine=facts)
