@@ -23,24 +23,29 @@ __all__ = [
     "benchmark",
     "build",
     "calibrate",
+    "explain",
     "export",
     "graph_of",
     "load",
     "open",
     "rebuild",
     "selftest",
+    "tune",
 ]
 
 if TYPE_CHECKING:
     from segexport.bench import benchmark
+    from segexport.bench.explain import explain
     from segexport.builder import build, calibrate, export, graph_of
     from segexport.checkpoint import load
     from segexport.golden import selftest
     from segexport.rebuilder import rebuild
     from segexport.segmenter import open_segmenter as open
+    from segexport.tuning import tune
 
 _WHERE = {
     "benchmark": ("segexport.bench", "benchmark"),
+    "explain": ("segexport.bench.explain", "explain"),
     "build": ("segexport.builder", "build"),
     "calibrate": ("segexport.builder", "calibrate"),
     "rebuild": ("segexport.rebuilder", "rebuild"),
@@ -48,6 +53,7 @@ _WHERE = {
     "graph_of": ("segexport.builder", "graph_of"),
     "export": ("segexport.builder", "export"),
     "selftest": ("segexport.golden", "selftest"),
+    "tune": ("segexport.tuning", "tune"),
     "open": ("segexport.segmenter", "open_segmenter"),
 }
 

@@ -209,7 +209,15 @@ def graph_of(
         return export(model or "", size=size, progress=progress)
     if size is not None:
         raise ContractError("a bundle has its size: leave out --size, or pass --model")
-    bundle = open_bundle(from_bundle)
+    return fp32_graph(open_bundle(from_bundle))
+
+
+def fp32_graph(bundle: Bundle) -> Graph:
+    """The portable graph of a bundle in fp32 or bf16.
+
+    Raises:
+        PrecisionError: it is in FP16 or INT8, which nothing else can be made of.
+    """
     if PORTABLE[bundle.manifest.precision] != "fp32":
         raise PrecisionError(f"{bundle.folder} is {bundle.manifest.precision}: pass a bundle in fp32")
     return open_graph(bundle.model)

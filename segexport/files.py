@@ -33,8 +33,13 @@ def write_failed(target: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {target}: {error.strerror or error}")
 
 
-def require_absent(target: Path, overwrite: bool) -> None:
+def require_absent(target: Path, overwrite: bool, marker: str = "segexport.json") -> None:
     """Refuse an output that exists, before any work is done for it.
+
+    Args:
+        target: the folder to be.
+        overwrite: whether one that stands there may be replaced.
+        marker: the file that tells a folder of ours from others; a bundle's unless told.
 
     Raises:
         OutputError: `target` exists and `overwrite` is off, or is no folder of ours to replace.
@@ -48,8 +53,9 @@ def require_absent(target: Path, overwrite: bool) -> None:
             f"{target} exists and is a file or a link, so --overwrite leaves it alone: pass another --out"
         )
     # Replacing a folder deletes it, so --overwrite takes only what segexport itself can have written.
-    if any(target.iterdir()) and not (target / "segexport.json").exists():
-        raise OutputError(f"{target} exists and is no bundle, so --overwrite leaves it alone: pass another --out")
+    if any(target.iterdir()) and not (target / marker).exists():
+        what = "bundle" if marker == "segexport.json" else f"folder with a {marker}"
+        raise OutputError(f"{target} exists and is no {what}, so --overwrite leaves it alone: pass another --out")
 
 
 def require_new_file(target: Path, overwrite: bool) -> None:
@@ -65,13 +71,13 @@ def require_new_file(target: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(target: Path, *, overwrite: bool = False, marker: str = "segexport.json") -> Iterator[Path]:
     """A temporary folder beside `target` that becomes `target` when the block ends without an error.
 
     Raises:
         OutputError: `target` exists and `overwrite` is off, or the disk is full.
     """
-    require_absent(target, overwrite)
+    require_absent(target, overwrite, marker)
     target = target.absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

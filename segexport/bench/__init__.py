@@ -19,6 +19,7 @@ from segexport.bundle import Bundle, Manifest, open_bundle
 from segexport.errors import ContractError
 from segexport.evaluate.bootstrap import ImageCounts
 from segexport.evaluate.datasets import LabelledImages, open_data
+from segexport.precision.emulate import FP16_EMULATED
 from segexport.spec import Size, format_size, to_json
 
 __all__ = ["Result", "Row", "benchmark"]
@@ -36,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 def benchmark(
     bundles: Sequence[str | Path | Bundle],
-    data: str | Path,
+    data: str | Path | LabelledImages,
     *,
     reference: str | None = None,
     use_reference: bool = True,
@@ -48,8 +49,8 @@ def benchmark(
 
     Args:
         bundles: folders made by `segexport build`, all from the same weights.
-        data: a folder with `images/` and `masks/`, or a Hugging Face data set saved to disk. Classifiers and random
-            weights need no masks.
+        data: a folder with `images/` and `masks/`, a Hugging Face data set saved to disk, or images already opened.
+            Classifiers and random weights need no masks.
         reference: the checkpoint, where it is no longer what the bundles name as their source.
         use_reference: False leaves PyTorch out, and needs neither torch nor the checkpoint.
         limit: the first so many images.
@@ -60,19 +61,20 @@ def benchmark(
         BundleCorrupt, CheckpointError, ContractError, DataError, EngineUnavailable: see `segexport.errors`.
     """
     opened = [b if isinstance(b, Bundle) else open_bundle(b) for b in bundles]
-    first = _same_weights(opened)
+    first = same_weights(opened)
     classifier = first.contract.mask_size is None
     need_masks = not (classifier or first.source.random_weights)
-    images = open_data(Path(data), first.labels, limit=limit, need_masks=need_masks)
+    if isinstance(data, str | Path):
+        data = open_data(Path(data), first.labels, limit=limit, need_masks=need_masks)
     with ExitStack() as stack:
         contenders = _start(stack, opened, reference if use_reference else None, use_reference, threads)
         for contender in contenders:
             contender.facts = contender.process.opened()
-        _warm_up(contenders, images)
-        _measure(contenders, images, progress)
+        _warm_up(contenders, data)
+        _measure(contenders, data, progress)
         for contender in contenders:
             contender.peak_memory = contender.process.stop()
-    conditions = {"path": str(data), "images": len(images), "sha256": images.sha256()}
+    conditions = {"path": data.name, "images": len(data), "sha256": data.sha256()}
     return Result(
         machine={**machine.describe(), "threads": threads or "each engine's default"},
         data=conditions,
@@ -82,7 +84,12 @@ def benchmark(
     )
 
 
-def _same_weights(bundles: Sequence[Bundle]) -> Manifest:
+def same_weights(bundles: Sequence[Bundle]) -> Manifest:
+    """The first bundle's manifest, whose weights all have.
+
+    Raises:
+        ContractError: no bundle, or bundles from different weights.
+    """
     if not bundles:
         raise ContractError("nothing to benchmark: name at least one bundle")
     first = bundles[0].manifest
@@ -123,7 +130,7 @@ def _start(
         process = stack.enter_context(ContenderProcess(request))
         contract = bundle.manifest.contract
         contender = Contender(
-            _unique(bundle.name, contenders),
+            unique_name(bundle.name, [c.name for c in contenders]),
             bundle.manifest.precision,
             contract.size,
             contract.image_size,
@@ -139,12 +146,23 @@ def _start(
         if contract.mask_size not in (None, contract.image_size):
             assert contract.mask_size is not None
             contender.notes.append(f"class maps of {format_size(contract.mask_size)}, enlarged by nearest neighbour")
+        contender.notes += _of_precision(bundle)
         contenders.append(contender)
     return contenders
 
 
-def _unique(name: str, contenders: Sequence[Contender]) -> str:
-    taken = {c.name for c in contenders}
+def _of_precision(bundle: Bundle) -> list[str]:
+    """What has to be known about a precision to read its row."""
+    facts = bundle.manifest.engine
+    if bundle.manifest.precision == "fp16" and facts.derived:
+        return [FP16_EMULATED]
+    if bundle.manifest.precision == "int8" and facts.device == "CPU" and not machine.int8_instructions():
+        return ["this CPU has no instructions for INT8 products (VNNI, AMX), so that they take about as long as FP32's"]
+    return []
+
+
+def unique_name(name: str, taken: Sequence[str]) -> str:
+    """`name`, with a number behind it where it is taken already."""
     return name if name not in taken else next(n for i in range(2, 999) if (n := f"{name} ({i})") not in taken)
 
 

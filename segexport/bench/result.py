@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segexport.bench.explanation import Explanation
 from segexport.evaluate.bootstrap import Interval
 from segexport.spec import to_json
 
@@ -85,17 +86,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A whole benchmark: the conditions and the rows, the reference first where there is one."""
+    """A whole benchmark: the conditions and the rows, the reference first where there is one.
+
+    `explanation` says where bundles differ, if that was asked for (`segexport.bench.explain`).
+    """
 
     machine: dict[str, Any]
     data: dict[str, Any]
     reference: str | None
     random_weights: bool
     rows: tuple[Row, ...]
+    explanation: Explanation | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `bench --json`; NaN never appears."""
+        """Plain values for `bench --json`; NaN never appears, nor an explanation that nobody asked for."""
         content: dict[str, Any] = _without_nan({"schema": SCHEMA, **to_json(self)})
+        if self.explanation is None:
+            del content["explanation"]
         return content
 
 

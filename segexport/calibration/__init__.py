@@ -29,6 +29,7 @@ from segexport.evaluate.datasets import LabelledImages
 from segexport.graph.graph import Graph
 from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8, resize_image
+from segexport.precision.fp16 import require_finite
 from segexport.precision.int8 import Form, to_int8
 from segexport.precision.placement import default_placement
 from segexport.precision.ranges import METHODS, ImageSet, Method, Range, Ranges
@@ -53,7 +54,6 @@ def calibrate_graph(
     graph: Graph,
     images: LabelledImages,
     *,
-    path: str,
     samples: int | None = None,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
@@ -63,17 +63,18 @@ def calibrate_graph(
     Args:
         graph: the portable graph in FP32; stays as it is.
         images: the image set. Masks are not looked at.
-        path: where it is from, for the table.
         samples: images to take, drawn without replacement; 64, or all of fewer, if None.
         seed: of the draw.
         progress: told how many images are done, of both passes over them.
 
     Raises:
         DataError: no images, fewer than `samples`, or images that cannot tell ranges.
-        PrecisionError: activations that are NaN or infinite.
+        PrecisionError: weights or activations that are NaN or infinite.
         EngineUnavailable: ONNX Runtime, which runs the graph, is not installed.
     """
     require("onnxruntime", "fp32")
+    require_finite(graph.model.graph)  # ONNX Runtime's ReduceMax may pass over a NaN
+    path = images.name
     chosen = _drawn(len(images), samples, seed, path)
     compared = min(MEASURED, len(chosen))
     total = len(chosen) + compared
@@ -86,12 +87,12 @@ def calibrate_graph(
             sample = images.sample(index)
             digest.update(sample.name.encode() + sample.image.tobytes())
             plain += _is_plain(sample.image)
-            running.gather(_prepared(sample.image, graph), histograms, peaks, sample.name)
+            running.gather(prepared(sample.image, graph), histograms, peaks, sample.name)
             progress(done + 1, total)
     _require_varied(plain, len(chosen), path)
     thresholds = {name: histogram.thresholds() for name, histogram in histograms.items()}
     measured = _Errors(graph, thresholds)
-    batches = [_prepared(images.sample(index).image, graph) for index in chosen[:compared]]
+    batches = [prepared(images.sample(index).image, graph) for index in chosen[:compared]]
     for done, batch in enumerate(batches):
         measured.add(batch)
         progress(len(chosen) + done + 1, total)
@@ -136,7 +137,8 @@ def _require_varied(plain: int, count: int, path: str) -> None:
         warnings.warn(PlainImage(f"{plain} of {count} images of {path} are of one constant colour"), stacklevel=3)
 
 
-def _prepared(image: UInt8, graph: Graph) -> UInt8:
+def prepared(image: UInt8, graph: Graph) -> UInt8:
+    """A graph's input, uint8 [N, h, w, 3], of one RGB image of any size, as `Segmenter.prepare` makes it."""
     contract = graph.contract
     resized = resize_image(in_order(image, contract), contract.image_size, graph.preprocessing.resample)
     return as_batch(resized, contract)
@@ -212,12 +214,12 @@ def _decibel(signal: Any, noise: Any) -> Any:
 def _best(graph: Graph, made: Ranges, batches: Sequence[UInt8]) -> Ranges:
     """`made` with the method for each layer, or one method for all, whichever serves the network's logits best."""
     candidates: dict[str, Ranges] = {"mixed": made, **{method: _with_method(made, method) for method in METHODS}}
-    wanted = _logits(graph, batches)
+    wanted = logits(graph, batches)
     ratios: dict[str, float] = {}
     for name, ranges in candidates.items():
         quantised = graph.copy()
         to_int8(quantised, default_placement(quantised.model.graph), ranges, _EMULATED)
-        found = _logits(quantised, batches)
+        found = logits(quantised, batches)
         ratios[name] = float(_decibel(np.sum(wanted**2), np.sum((found - wanted) ** 2)))
     chosen = max(ratios, key=ratios.__getitem__)
     rounded = {name: round(value, 2) for name, value in ratios.items()}
@@ -229,9 +231,10 @@ def _with_method(made: Ranges, method: Method) -> Ranges:
     return dataclasses.replace(made, layers=layers)
 
 
-def _logits(graph: Graph, batches: Sequence[UInt8]) -> Any:
+def logits(graph: Graph, batches: Sequence[UInt8]) -> Any:
+    """The network's logits of batches, float64, at its own size, computed operator by operator as written."""
     session = _session(probes.logits_probe(graph))
-    return np.concatenate([session.run([probes.LOGITS], {IMAGE: batch})[0] for batch in batches]).astype(np.float64)
+    return np.concatenate([session.run(None, {IMAGE: batch})[0] for batch in batches]).astype(np.float64)
 
 
 def _session(model: ir.Model) -> Any:

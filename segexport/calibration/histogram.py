@@ -16,6 +16,8 @@ LEVELS = 128
 PERCENTILE = 99.99
 _MOST = 1 << 20
 """Of an activation with more numbers than this, evenly spread ones are counted; the extremes are of all of them."""
+_NARROWEST = float(np.finfo(np.float32).tiny)
+"""A bin whose reciprocal is still a number in float32."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -39,9 +41,11 @@ class Histogram:
         if flat.size > _MOST:
             flat = flat[:: -(-flat.size // _MOST) | 1]  # an odd step meets every channel
         self._widen(max(-low, high))
-        if self._width > 0:
-            index = np.minimum((np.abs(flat) * (1 / self._width)).astype(np.int32), BINS - 1)
-            self._counts += np.bincount(index, minlength=BINS)
+        if self._width == 0:
+            self._counts[0] += flat.size
+            return True
+        index = np.minimum((np.abs(flat) * (1 / self._width)).astype(np.int32), BINS - 1)
+        self._counts += np.bincount(index, minlength=BINS)
         return True
 
     @property
@@ -66,7 +70,7 @@ class Histogram:
 
     def _widen(self, magnitude: float) -> None:
         if self._width == 0:
-            self._width = magnitude / BINS
+            self._width = max(magnitude / BINS, _NARROWEST) if magnitude else 0.0
             return
         while magnitude > self._width * BINS:
             merged = self._counts.reshape(-1, 2).sum(1)

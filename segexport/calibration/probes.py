@@ -80,10 +80,10 @@ def errors_probe(graph: Graph, thresholds: Mapping[str, Mapping[Method, float]])
 
 
 def logits_probe(graph: Graph) -> ir.Model:
-    """A model that ends at the network's logits, before they are resized."""
+    """A model that ends at the network's logits, before they are resized; they may be the contract's own output."""
     model = graph.model.clone()
-    logits = next(value for node in model.graph for value in node.outputs if value.name == LOGITS)
-    _keep_outputs(model, [logits])
+    by_name = {value.name: value for node in model.graph for value in node.outputs}
+    _keep_outputs(model, [by_name[LOGITS] if LOGITS in by_name else by_name["logits"]])
     return model
 
 

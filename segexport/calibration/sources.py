@@ -19,6 +19,8 @@ SCENES_SEED = 65504
 class GeneratedScenes:
     """Street scenes drawn by `segexport.scenes`, a data set like any other."""
 
+    name = "generated scenes"
+
     def __init__(self, size: Size) -> None:
         self._size = size
 
@@ -67,14 +69,14 @@ def ranges_for(
         if precision != "fp16":
             return None
         drawn = GeneratedScenes(graph.contract.image_size)
-        return calibrate_graph(graph, drawn, path="generated scenes", seed=seed, progress=progress)
+        return calibrate_graph(graph, drawn, seed=seed, progress=progress)
     path = Path(source)
     if path.is_file():
         return _checked(read_ranges(path), graph, str(path))
     if not path.exists():
         raise DataError(f"{path} does not exist: pass --calibration with a folder of images or a table")
     images = open_data(path, graph.labels, need_masks=False)
-    return calibrate_graph(graph, images, path=str(path), samples=samples, seed=seed, progress=progress)
+    return calibrate_graph(graph, images, samples=samples, seed=seed, progress=progress)
 
 
 def _checked(ranges: object, graph: Graph, where: str) -> Ranges:

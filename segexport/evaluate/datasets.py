@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +34,9 @@ class Sample:
 
 class LabelledImages(Protocol):
     """A sequence of samples, read one at a time."""
+
+    name: str
+    """What it is called in a report."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -76,12 +80,34 @@ def open_data(path: Path, labels: Labels, *, limit: int | None = None, need_mask
     raise DataError(f"{path} holds neither images/ and masks/ nor a Hugging Face data set (save_to_disk)")
 
 
+class Subset:
+    """Some images of a data set, by index."""
+
+    def __init__(self, images: LabelledImages, indices: Sequence[int], what: str) -> None:
+        self.name = f"{images.name} ({what})"
+        self._images = images
+        self._indices = tuple(indices)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._indices)
+
+    def sample(self, index: int) -> Sample:
+        """Read one image and its mask."""
+        return self._images.sample(self._indices[index])
+
+    def sha256(self) -> str:
+        """Hash of the whole set's hash and the indices."""
+        return hashlib.sha256(f"{self._images.sha256()} {self._indices}".encode()).hexdigest()
+
+
 class FolderImages:
     """`images/NAME.jpg` pairs with `masks/NAME.png`, whatever the suffixes."""
 
     def __init__(
         self, path: Path, labels: Labels, limit: int | None, need_masks: bool, folder: Path | None = None
     ) -> None:
+        self.name = str(path)
         self._labels = labels
         folder = folder or path / "images"
         images = _files(folder)
@@ -138,6 +164,7 @@ class HuggingFaceImages:
         if columns.get("image") != "Image" or (label is None and need_masks):
             found = ", ".join(f"{name} ({kind})" for name, kind in sorted(columns.items()))
             raise DataError(f"{path} has columns {found}: it needs two of kind Image, image and label (or annotation)")
+        self.name = str(path)
         self._path, self._labels = path, labels
         self._columns = ("image",) if label is None else ("image", label)
         # Undecoded, so that the same code reads these images and those of a folder.

@@ -10,6 +10,8 @@ from segexport.graph.build import Writer, batch_dim, dims
 from segexport.spec import Contract, Preprocessing
 
 IMAGE = "image"
+SCOPE = "preprocess"
+"""What names of nodes begin with that prepare the image."""
 
 
 def prepend(graph: ir.Graph, contract: Contract, preprocessing: Preprocessing) -> None:
@@ -23,7 +25,7 @@ def prepend(graph: ir.Graph, contract: Contract, preprocessing: Preprocessing) -
     batch = batch_dim(contract.batch)
     shape = ir.Shape([batch, *contract.image_size, 3])
     image = ir.Value(name=IMAGE, type=ir.TensorType(ir.DataType.UINT8), shape=shape)
-    writer = Writer(graph, "preprocess", before=graph[0])
+    writer = Writer(graph, SCOPE, before=graph[0])
     value = writer.op("Cast", [image], shape=dims(image), to=int(ir.DataType.FLOAT))
     value = resize.append(writer, value, contract.content_size, preprocessing.resample)
     planes = [batch, 3, *contract.content_size]

@@ -22,6 +22,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from segexport.errors import PrecisionError
 from segexport.graph.build import Writer, dims
 from segexport.graph.graph import Graph
+from segexport.graph.preprocess import SCOPE
 from segexport.passes.match import scope_of
 
 LARGEST = 65504.0
@@ -120,7 +121,7 @@ def _scale_input(graph: ir.Graph, first: ir.Node, peaks: Mapping[str, float]) ->
     if tensor is None or value is None or peak <= _INPUT_PEAK:
         return
     factor = 2.0 ** math.ceil(math.log2(peak / _INPUT_PEAK))
-    writer = Writer(graph, "preprocess", before=first)
+    writer = Writer(graph, SCOPE, before=first)
     scale = writer.constant(1 / factor, "to_fp16", np.float32)
     first.replace_input_with(0, writer.op("Mul", [value, scale], shape=dims(value), name="to_fp16"))
     first.replace_input_with(1, writer.constant(tensor.numpy() * factor, "fp16_weight", np.float32))

@@ -35,17 +35,23 @@ _OPSET_FP16_SCALES = 19
 
 @dataclass(frozen=True)
 class Form:
-    """How a target likes INT8: unsigned activations with a zero point, or signed ones around 0; and what it cannot."""
+    """How a target likes INT8: unsigned activations with a zero point, or signed ones around 0; what it cannot do well.
+
+    Weights are whole numbers up to `weight_levels` either way.
+    """
 
     unsigned: bool
     without: frozenset[Kind] = frozenset()
+    weight_levels: int = 127
 
 
 FORMS: Mapping[str, Form] = {
     # Depthwise convolutions in INT8 become dense ones there, with four times the weights.
     "tensorrt": Form(unsigned=False, without=frozenset({"depthwise"})),
-    "openvino": Form(unsigned=True),
-    "onnxruntime": Form(unsigned=True),
+    # x86 CPUs without VNNI add two products of 8 by 8 bits in 16 and clip: weights of 7 bits never reach that. What
+    # ONNX Runtime calls reduce_range and NNCF the overflow fix; docs/precision.md has what it saves and costs.
+    "openvino": Form(unsigned=True, weight_levels=63),
+    "onnxruntime": Form(unsigned=True, weight_levels=63),
 }
 
 
@@ -76,7 +82,7 @@ def to_int8(graph: Graph, placement: Placement, ranges: Ranges, form: Form) -> t
         found = [ranges.layers[layer.name] for layer in readers.layers]
         _quantise_activation(model.graph, value, readers.nodes, found, form)
     for layer in chosen:
-        _quantise_weight(model.graph, layer)
+        _quantise_weight(model.graph, layer, form.weight_levels)
     if any(layer.input.dtype == ir.DataType.FLOAT16 for layer in chosen):
         _require_opset(model, _OPSET_FP16_SCALES)
     RemoveUnusedNodesPass()(model)
@@ -139,17 +145,17 @@ def _quantise_activation(
         node.replace_input_with(0, restored)
 
 
-def _quantise_weight(graph: ir.Graph, layer: Layer) -> None:
+def _quantise_weight(graph: ir.Graph, layer: Layer, levels: int) -> None:
     """Integers in the file, and a scale for each output channel."""
     weight = layer.node.inputs[1]
     dtype = ir.DataType.FLOAT if weight is None or weight.dtype is None else weight.dtype
     numbers = layer.weight.astype(np.float64)
     others = tuple(axis for axis in range(numbers.ndim) if axis != layer.axis)
     magnitude = np.abs(numbers).max(others)
-    scale = _representable(np.where(magnitude > 0, magnitude, 1.0) / _LEVELS, dtype)
+    scale = _representable(np.where(magnitude > 0, magnitude, 1.0) / levels, dtype)
     shape = [1] * numbers.ndim
     shape[layer.axis] = -1
-    integers = np.clip(np.rint(numbers / scale.reshape(shape)), -_LEVELS, _LEVELS)
+    integers = np.clip(np.rint(numbers / scale.reshape(shape)), -levels, levels)
     writer = Writer(graph, layer.name, before=layer.node)
     constants = [
         writer.constant(integers, "weight_int8", np.int8),
@@ -161,10 +167,17 @@ def _quantise_weight(graph: ir.Graph, layer: Layer) -> None:
 
 
 def _representable(scale: npt.NDArray[np.float64], dtype: ir.DataType) -> npt.NDArray[np.float64]:
-    """The scale as the graph will hold it, at least the smallest number of its type: integers are made with that."""
+    """The scale as the graph will hold it: integers are made with that.
+
+    Among FP16's subnormal numbers the nearest may be a third smaller, which would clip: there the next larger is taken.
+    """
     kind = dtype.numpy()
-    rounded: npt.NDArray[np.float64] = scale.astype(kind).astype(np.float64)
-    return np.maximum(rounded, float(np.finfo(kind).smallest_subnormal))
+    rounded = scale.astype(kind)
+    short = rounded.astype(np.float64) * (_LEVELS + 0.5) < scale * _LEVELS
+    held: npt.NDArray[np.float64] = np.where(short, np.nextafter(rounded, kind.type(np.inf)), rounded).astype(
+        np.float64
+    )
+    return held
 
 
 def _first(graph: ir.Graph, nodes: list[ir.Node]) -> ir.Node:

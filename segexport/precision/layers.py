@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from segexport.graph.preprocess import SCOPE
 from segexport.passes.match import attribute, scope_of
 
 Kind = Literal["convolution", "depthwise", "linear"]
@@ -38,7 +39,10 @@ class Layer:
 
 
 def layers(graph: ir.Graph) -> Iterator[Layer]:
-    """Every layer of `graph`, in its order; the products of attention, whose operands both are computed, are none."""
+    """Every layer of `graph`, in its order.
+
+    Products of attention, whose operands both are computed, are none; nor is what resizes the image before them.
+    """
     taken: set[str] = set()
     for node in graph:
         if node.op_type not in ("Conv", "MatMul", "Gemm") or node.domain != "":
@@ -56,6 +60,8 @@ def layers(graph: ir.Graph) -> Iterator[Layer]:
         elif attribute(node, "group", 1) != 1:
             kind = "depthwise"
         name = scope_of(node)
+        if name == SCOPE:
+            continue
         if name in taken:
             raise AssertionError(f"two layers are named {name}")
         taken.add(name)

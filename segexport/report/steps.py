@@ -45,13 +45,13 @@ def _finish(shown: Progress) -> None:
 
 
 @contextmanager
-def bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show calls done of calls to do."""
+def bar(console: Console, what: str = "timed calls") -> Iterator[Callable[[int, int], None]]:
+    """Show calls done of calls to do, or whatever else is counted."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task("starting the engines", total=None)
 
         def update(done: int, total: int) -> None:
-            shown.update(task, completed=done, total=total, description="timed calls")
+            shown.update(task, completed=done, total=total, description=what)
 
         yield update

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from segexport.bench.result import Comparison, Result, Row
 from segexport.evaluate.bootstrap import Interval
+from segexport.report import explanation
 from segexport.spec import format_size
 
 _COLUMNS = (
@@ -70,7 +71,10 @@ def per_class_table(result: Result) -> Table | None:
 
 
 def markdown(result: Result) -> str:
-    """The same table in Markdown, below it the verdicts and what bundles are beside those of higher precision."""
+    """The same table in Markdown, below it the verdicts and what bundles are beside those of higher precision.
+
+    Last, where it was asked for, the explanation.
+    """
     lines = [
         "| " + " | ".join(_COLUMNS) + " |",
         "|" + "---|" * _WORDS + "--:|" * (len(_COLUMNS) - _WORDS),
@@ -81,6 +85,9 @@ def markdown(result: Result) -> str:
         *_comparisons(result),
         f"{title(result)}. {caption(result)}.",
     ]
+    if result.explanation is not None:
+        lines += ["", *explanation.markdown(result.explanation)]
+        lines.pop()  # an empty line
     return "\n".join(lines) + "\n"
 
 
