@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -9,13 +10,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cases, contenders, environments, markdown, measure, process, run, weights
+from benchmarks import (
+    calibration_count,
+    cases,
+    contenders,
+    environments,
+    gains,
+    markdown,
+    measure,
+    process,
+    run,
+    scores,
+    weights,
+)
+from benchmarks.calibration_count import Draw
 from benchmarks.cases import Case, CaseError
 from benchmarks.contenders import Contender
 from benchmarks.peak import Peak, share
 from benchmarks.process import Worker, WorkerFailed
 from benchmarks.results import Absence, CaseResult, Row, Run, ratios, with_shares
-from segexport.evaluate.datasets import Sample
+from benchmarks.scores import Score
+from segexport import calibration
+from segexport.checkpoint import load
+from segexport.evaluate.bootstrap import Interval
+from segexport.evaluate.datasets import Sample, open_data
 
 TRIVIAL = """
 import re
@@ -79,7 +97,8 @@ def test_cases_parse():
     read = cases.read()
     assert {case.model for case in read} == {"b0", "b2", "b5"}
     assert {(case.size, case.labels) for case in read} == {((360, 480), 11), ((512, 512), 150), ((1024, 1024), 19)}
-    assert [case.name for case in read if case.is_scored] == ["b0-360x480-camvid"]
+    assert [case.name for case in read if case.is_scored] == ["b0-360x480-camvid", "camvid-precision"]
+    assert [case.name for case in read if case.table == "precisions"] == ["camvid-precision"]
 
 
 def test_cases_leave_out_only_contenders_that_there_are():
@@ -91,6 +110,10 @@ def test_a_case_with_a_typing_error_is_refused(tmp_path):
     (tmp_path / "cases.toml").write_text('[[case]]\nname = "a"\nsize = [1, 2]\nsise = 3\n')
     with pytest.raises(CaseError, match=r"case a: .*sise"):
         cases.read(tmp_path / "cases.toml")
+    whole = 'name = "a"\nmodel = "b0"\nsize = [1, 2]\nlabels = 3\nweights = "trained"\ncalls = 1\n'
+    (tmp_path / "cases.toml").write_text(f'[[case]]\n{whole}table = "other"\n')
+    with pytest.raises(CaseError, match="case a: tables are peers or precisions, not other"):
+        cases.read(tmp_path / "cases.toml")
 
 
 def test_an_unknown_case_names_those_there_are(capsys):
@@ -99,7 +122,8 @@ def test_an_unknown_case_names_those_there_are(capsys):
 
 
 def test_without_shared_weights_the_way_out_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(cases, "CHECKPOINT", tmp_path / "missing")
+    case = Case("c", "b0", (8, 9), 3, "trained", 2, checkpoint=tmp_path / "missing")
+    monkeypatch.setattr(cases, "read", lambda: [case])
     with pytest.raises(CaseError, match="pass --checkpoint DIR and --data DIR"):
         cases.chosen([])
 
@@ -113,7 +137,7 @@ def test_an_own_checkpoint_is_a_case_at_its_own_size(checkpoint, data):
 
 
 def test_every_environment_pins_every_package():
-    for name in {contender.environment for contender in contenders.PEERS}:
+    for name in {contender.environment for contender in (*contenders.PEERS, *contenders.STOCK)}:
         lines = (environments.REQUIREMENTS / f"{name}.txt").read_text().splitlines()
         pinned = [line for line in lines if not line.startswith("#")]
         assert "torch==2.13.0" in pinned
@@ -172,8 +196,6 @@ def test_a_derived_head_decides_as_the_trained_one_does():
 
 
 def test_a_derived_checkpoint_is_one_that_segexport_takes(camvid_checkpoint, tmp_path):
-    from segexport.checkpoint import load
-
     case = Case("c", "b0", (128, 160), 150, "derived", 1, checkpoint=camvid_checkpoint)
     loaded = load(weights.checkpoint(case, tmp_path / "derived", 1))
     assert (len(loaded.labels), loaded.default_size) == (150, (128, 160))
@@ -241,3 +263,120 @@ def test_precisions_follow_the_processors_flags():
 
 def test_a_file_is_named_after_the_processor():
     assert run.slug("AMD EPYC 7763 64-Core (R)") == "amd-epyc-7763-64-core-r"
+
+
+def test_a_table_of_precisions_has_every_precision_that_the_engines_have(tmp_path):
+    taking_part, left_out = contenders.field_of("precisions")
+    names = {contender.name for contender in taking_part}
+    assert {"hf-eager", "plain-onnx", "ort-quantize-static", "nncf-int8", "modelopt-int8"} <= names
+    assert {"segexport-onnxruntime", "segexport-onnxruntime-fp16", "segexport-onnxruntime-int8"} <= names
+    assert "segexport-onnxruntime-bf16" not in names | set(left_out)
+    assert "--placement FILE" in left_out["segexport-openvino-int8-tuned"]
+    taking_part, left_out = contenders.field_of("precisions", tmp_path / "placement.json")
+    assert taking_part[-1].request["placement"] == str(tmp_path / "placement.json")
+    assert "segexport-openvino-int8-tuned" not in left_out
+
+
+def test_a_table_of_peers_has_no_lower_precisions_than_bf16():
+    taking_part, left_out = contenders.field_of("peers")
+    names = {*(contender.name for contender in taking_part), *left_out}
+    assert not any(name.endswith(("int8", "fp16", "tuned")) for name in names)
+
+
+def test_contenders_of_several_tables_are_listed_once():
+    eager = entrant("hf-eager", "a.py")
+    fields = {"peers": ([eager, entrant("b", "b.py")], {"x": "why"}), "precisions": ([eager], {"x": "why", "y": "so"})}
+    taking_part, absent = run._field(fields, [])
+    assert [contender.name for contender in taking_part] == ["hf-eager", "b"]
+    assert [absence.contender for absence in absent] == ["x", "y"]
+    with pytest.raises(CaseError, match="choose from hf-eager, b, x, y"):
+        run._field(fields, ["z"])
+
+
+def test_everybody_calibrates_with_the_images_that_segexport_draws(camvid_checkpoint, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "CALIBRATION", data)
+    monkeypatch.setattr(weights, "SAMPLES", 2)
+    case = Case("c", "b0", (64, 96), 11, "trained", 1, checkpoint=camvid_checkpoint, data=data)
+    told = weights.calibration(case, tmp_path)
+    assert (told["samples"], told["seed"], told["data"]) == (2, 0, str(data))
+    images = open_data(data, load(camvid_checkpoint).labels, need_masks=False)
+    expected = [images.sample(index).image for index in calibration._drawn(len(images), 2, 0, "")]
+    assert np.array_equal(np.load(told["images"]), expected)
+
+
+def test_scores_are_held_against_the_baseline_image_by_image():
+    truth = np.zeros((4, 6), np.uint8)
+    truth[:, 3:] = 1
+    samples = [Sample(name, np.full((4, 6, 3), value, np.uint8), truth) for name, value in (("a", 0), ("b", 1))]
+    half = np.zeros_like(truth)
+    decisions = {"ours": lambda image: truth, "stock": lambda image: half, "fails": lambda image: truth}
+
+    def decide(name, image):
+        return None if name == "fails" and image.max() else decisions[name](image)
+
+    found = scores.score(list(decisions), "ours", samples, 2, decide)
+    assert found["ours"] == Score(2, 1.0, None, None)
+    assert (found["stock"].miou, found["stock"].agreement) == (0.25, 0.5)
+    assert found["stock"].change == Interval(-0.75, -0.75, -0.75)
+    assert "fails" not in found
+    assert scores.score(["stock"], "", samples, 2, decide)["stock"].change is None
+
+
+def test_the_baseline_is_the_first_of_our_own_in_fp32():
+    assert (
+        scores.baseline_of({"segexport-a-int8": "int8", "segexport-b": "fp32", "segexport-c": "fp32"}) == "segexport-b"
+    )
+    assert scores.baseline_of({}) == ""
+
+
+def test_a_worker_is_called_on_the_data_sets_too(trivial, tmp_path):
+    case = Case("c", "b0", (8, 9), 3, "trained", 1, table="precisions")
+    sample = Sample("i", np.zeros((8, 9, 3), np.uint8), np.full((8, 9), 1, np.uint8))
+    ours = Contender("segexport-x", environments.OWN, trivial, {"mood": "fine", "class": 1, "precision": "fp32"})
+    stock = Contender("stock", environments.OWN, trivial, {"mood": "fine", "class": 2, "precision": "int8"})
+    found = measure.run(case, [ours, stock], [], [sample], tmp_path, tmp_path, 1, scored_on={"val": [sample, sample]})
+    assert found.scores["val"]["segexport-x"] == Score(2, 1.0, None, None)
+    assert found.scores["val"]["stock"].change == Interval(-1.0, -1.0, -1.0)
+    assert found.scores["val"]["stock"].agreement == 0.0
+
+
+def test_markdown_of_precisions_has_scores_and_the_ratio_to_our_best_fp32():
+    change = Interval(-0.005, -0.0061, -0.004)
+    of_set = {"segexport-x": Score(101, 0.5888, None, None), "stock": Score(101, 0.5838, change, 0.99)}
+    rows = (row("segexport-x", 10, 5, size_bytes=15_000_000), row("segexport-y", 8, 5), row("stock", 4, 2))
+    case = dataclasses.replace(result(*rows), scores={"val": of_set})
+    lines = markdown.render(a_run(case)).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    assert cells[0][-2:] == ["x segexport-y", "MB on disk"]
+    assert cells[1] == ["segexport-x", "fp32", "58.88", "-", "-", "10.0", "9.0-12.0", "5.0", "0.80", "15.0"]
+    assert cells[2][2:5] == ["-", "-", "-"]
+    assert cells[3][2:] == ["58.38", "-0.50 (-0.61 to -0.40)", "99.00", "4.0", "3.6-4.8", "2.0", "2.00", "-"]
+    assert "101 of val" in " ".join(lines)
+    assert "are against segexport-x" in " ".join(lines)
+    assert a_run(case).to_json()["cases"][0]["scores"]["val"]["stock"]["change"]["low"] == -0.0061
+
+
+def test_a_run_of_some_cases_is_named_after_them(tmp_path):
+    assert run._write(a_run(), tmp_path, ["c"]).name == "2026-01-02-a-cpu-r-2-ghz-c"
+
+
+def test_the_count_of_calibration_images_is_told_over_its_draws():
+    draws = [Draw(1, 0, -0.01, 20.0), Draw(1, 1, -0.03, 22.0), Draw(8, 0, 0.001, 30.0)]
+    text = calibration_count.render(draws, "said")
+    assert "| 1 | -2.00 | -3.00 | -1.00 | 21.0 | 20.0 | 22.0 |" in text
+    assert "| 8 | +0.10 | +0.10 | +0.10 | 30.0 | 30.0 | 30.0 |" in text
+    begin, end = calibration_count.BEGIN, calibration_count.END
+    page = gains.between_markers(f"before {begin}{end} behind", text, begin, end)
+    assert page.startswith("before <!-- count -->\n\nsaid")
+    assert page.endswith("behind")
+
+
+def test_the_page_of_calibration_has_room_for_its_table():
+    page = calibration_count.PAGE.read_text(encoding="utf-8")
+    assert page.index(calibration_count.BEGIN) < page.index(calibration_count.END)
+
+
+def test_sqnr_is_signal_over_noise():
+    one = [np.full((1, 2, 2, 1), 10.0, np.float32)]
+    assert calibration_count.sqnr_db(one, [one[0] + 1]) == pytest.approx(20.0)
+    assert calibration_count.sqnr_db(one, one) == float("inf")

@@ -120,16 +120,46 @@ def test_a_newer_schema_names_both_versions(copy: Path) -> None:
         open_bundle(copy)
 
 
+def second_schema(manifest: dict) -> None:
+    """As manifests were before graphs were lowered."""
+    manifest["schema"] = 2
+    del manifest["engine"]["derived"], manifest["engine"]["int8"], manifest["lowering"]
+
+
+def first_schema(manifest: dict) -> None:
+    """As they were before engines had graphs of their own."""
+    second_schema(manifest)
+    manifest["schema"] = 1
+    manifest["engine"]["machine"] = "another processor"  # the portable graph may round one pixel another way
+    del manifest["engine"]["class_map"], manifest["engine"]["rewrites"]
+
+
+def test_the_second_schema_opens_and_runs_the_engines_graph(copy: Path, bundle: Bundle) -> None:
+    edit_manifest(copy, second_schema)
+    opened = open_bundle(copy)
+    assert opened.engine_graph == copy / ENGINE_GRAPH
+    assert opened.manifest == bundle.manifest
+    assert segexport.selftest(opened).agreement == 1.0
+
+
+def test_the_second_schema_without_an_engines_graph(copy: Path) -> None:
+    """Where no pass had found anything, it runs the portable graph, whatever lies beside it."""
+
+    def plain(manifest: dict) -> None:
+        second_schema(manifest)
+        manifest["engine"].update(machine="another processor", class_map="graph")
+        for result in manifest["engine"]["rewrites"]:
+            result["rewritten"] = []
+
+    edit_manifest(copy, plain)
+    opened = open_bundle(copy)
+    assert opened.engine_graph == copy / MODEL
+    assert segexport.selftest(opened).agreement > 0.999
+
+
 def test_the_first_schema_opens_and_runs_the_portable_graph(copy: Path) -> None:
-    """As bundles were before engines had graphs of their own."""
-
-    def first(manifest: dict) -> None:
-        manifest["schema"] = 1
-        manifest["engine"]["machine"] = "another processor"  # the portable graph may round one pixel another way
-        del manifest["engine"]["class_map"], manifest["engine"]["rewrites"]
-
     (copy / ENGINE_GRAPH).unlink()
-    edit_manifest(copy, first)
+    edit_manifest(copy, first_schema)
     opened = open_bundle(copy)
     facts = opened.manifest.engine
     assert (facts.class_map, facts.rewrites, opened.engine_graph) == ("graph", (), copy / MODEL)
@@ -148,7 +178,7 @@ def test_the_engines_graph_is_listed_where_there_is_one(copy: Path) -> None:
 
 def test_an_engines_graph_that_was_slipped_in_is_not_run(copy: Path) -> None:
     (copy / ENGINE_GRAPH).unlink()
-    edit_manifest(copy, lambda m: m["engine"].update(machine="another", class_map="graph", rewrites=[]))
+    edit_manifest(copy, lambda m: m["engine"].update(machine="another", class_map="graph", rewrites=[], derived=False))
     (copy / ENGINE_GRAPH).write_bytes(b"anything")
     opened = open_bundle(copy)
     assert opened.engine_graph == copy / MODEL
@@ -193,6 +223,8 @@ def test_manifest_follows_the_published_schema(bundle: Bundle) -> None:
         ("contract", "size", "64x96"),
         ("engine", "class_map", "cloud"),
         ("engine", "rewrites", [{"name": "a rewrite"}]),
+        ("engine", "derived", "yes"),
+        ("engine", "int8", "all"),
     ):
         assert validator.is_valid(manifest)
         right, manifest[place][entry] = manifest[place][entry], wrong

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from segexport.exporter import OPSET, contract_for
 from segexport.graph.graph import open_graph
 from segexport.segmenter import Segmenter
 from segexport.spec import DYNAMIC, Contract, format_size, network_grid, parse_size
-from tests.conftest import SIZE, save_checkpoint
+from tests.conftest import SIZE, Compile, save_checkpoint
 
 # What TensorRT's parsers take of what we emit; nothing data-dependent, no quantised integer operators.
 TENSORRT_TAKES = {
@@ -133,41 +130,12 @@ def _serialised(graph) -> bytes:
 
 
 @pytest.mark.bundle
-@pytest.mark.slow
-def test_the_real_tensorrt_builder_compiles_it(saved: Path, tmp_path: Path) -> None:
-    """TensorRT for RTX parses and compiles without a GPU; installed aside, since it is large."""
-    packages = tmp_path / "rtx"
-    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(packages)]
-    subprocess.run([sys.executable, *install, "tensorrt-rtx-cu13==1.7.1.116"], check=True)
-    script = """
-import json, sys
-import tensorrt_rtx as trt
-builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-parser = trt.OnnxParser(network, builder.logger)
-parsed = parser.parse_from_file(sys.argv[1])
-config = builder.create_builder_config()
-image = network.get_input(0)
-if -1 in tuple(image.shape):
-    profile = builder.create_optimization_profile()
-    profile.set_shape(image.name, *[(n, *tuple(image.shape)[1:]) for n in (1, 2, 4)])
-    config.add_optimization_profile(profile)
-plan = builder.build_serialized_network(network, config)
-outputs = [network.get_output(i) for i in range(network.num_outputs)]
-errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-print(json.dumps([parsed, errors, [[o.name, str(o.dtype)] for o in outputs], plan is not None and plan.nbytes]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(saved)],
-        env={"PYTHONPATH": str(packages), "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    parsed, errors, outputs, size = json.loads(done.stdout.splitlines()[-1])
-    assert parsed, errors
-    assert outputs == [["mask", "DataType.UINT8"], ["confidence", "DataType.FLOAT"]]
-    assert size > 100_000
+def test_the_real_tensorrt_builder_compiles_it(saved: Path, compile_with_tensorrt: Compile) -> None:
+    plan = compile_with_tensorrt(saved)
+    assert plan.parsed, plan.errors
+    assert {name: dtype for name, (dtype, _) in plan.outputs.items()} == {"mask": "UINT8", "confidence": "FLOAT"}
+    assert plan.size is not None
+    assert plan.size > 100_000
 
 
 def test_contract_defaults_and_refusals(checkpoint: Path, classifier: Path) -> None:

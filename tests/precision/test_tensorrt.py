@@ -1,0 +1,148 @@
+"""The real parser and builder of TensorRT for RTX take every precision; nothing is run, which would need a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+import segexport
+from segexport import checkpoint, scenes
+from segexport.calibration import probes
+from segexport.graph.graph import Graph
+from segexport.lowering import Recipe, complete, lower
+from segexport.precision.layers import layers
+from segexport.precision.ranges import METHODS, ImageSet, Range, Ranges
+from segexport.spec import DYNAMIC, Precision
+from tests.conftest import SIZE, Compile
+
+pytestmark = pytest.mark.bundle
+
+NETWORK = (512, 512)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+def min_max_of_one_scene(graph: Graph) -> Ranges:
+    """Ranges that serve to build: those of a single image, without comparing methods, which takes minutes for a B5."""
+    image = scenes.scene(0, graph.contract.image_size)[0]
+    batch = np.stack([image] * max(graph.contract.batch, 1))
+    model, modules = probes.peaks_probe(graph)
+    maxima, minima = _run(model, [probes.MAXIMA, probes.MINIMA], batch)
+    peaks: dict[str, float] = {}
+    for module, high, low in zip(modules, maxima, minima, strict=True):
+        peaks[module] = max(peaks.get(module, 0.0), float(high), -float(low))
+    found = {}
+    for model, readers in probes.input_probes(graph):
+        for names, array in zip(readers.values(), _run(model, list(readers), batch), strict=True):
+            low, high = float(array.min()), float(array.max())
+            limit = max(-low, high)
+            found.update(
+                dict.fromkeys(
+                    names, Range(low, high, dict.fromkeys(METHODS, limit), dict.fromkeys(METHODS, 0.0), "min-max")
+                )
+            )
+    return Ranges(
+        weights_sha256=graph.source.weights_sha256,
+        size=graph.contract.size,
+        image_size=graph.contract.image_size,
+        images=ImageSet("one scene", 1, 1, 0, ""),
+        layers=found,
+        peaks=peaks,
+        network_sqnr_db={},
+        chosen="min-max",
+    )
+
+
+def _run(model: ir.Model, outputs: list[str], batch: np.ndarray) -> list[np.ndarray]:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(outputs, {"image": batch})
+
+
+def saved_in(graph: Graph, precision: Precision, ranges: Ranges, folder: Path) -> Path:
+    made, lowering = lower(graph, complete(graph, Recipe(precision, ranges)))
+    assert (lowering is not None and bool(lowering.int8)) == (precision == "int8")
+    made.save(folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+@pytest.fixture(
+    scope="module",
+    params=["b0", pytest.param("b2", marks=pytest.mark.slow), pytest.param("b5", marks=pytest.mark.slow)],
+)
+def real(request: pytest.FixtureRequest) -> tuple[str, Graph, Ranges]:
+    """A published network with random weights and its 150 labels, and ranges."""
+    graph = segexport.export(checkpoint.load(request.param, random_init=True), size=NETWORK)
+    assert len(graph.labels) == 150
+    return request.param, graph, min_max_of_one_scene(graph)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_published_networks(
+    real: tuple[str, Graph, Ranges],
+    precision: Precision,
+    compile_with_tensorrt: Compile,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    name, graph, ranges = real
+    model = saved_in(graph, precision, ranges, tmp_path)
+    plan = compile_with_tensorrt(model)
+    assert (plan.parsed, plan.errors) == (True, [])
+    assert plan.outputs == {"mask": ("UINT8", (1, *NETWORK))}
+    assert plan.size is not None
+    weights = sum(value.const_value.nbytes for value in graph.model.graph.initializers.values() if value.const_value)
+    share = {"fp32": 1, "fp16": 0.5, "int8": 0.25}[precision]
+    assert plan.size > share * weights
+    record_property("model", name)
+    record_property("precision", precision)
+    record_property("engine_mb", round(plan.size / 1e6, 1))
+    record_property("build_seconds", round(plan.seconds, 1))
+
+
+CONTRACTS: dict[str, dict[str, Any]] = {
+    "scores of an open batch": {"output": "scores", "batch": DYNAMIC},
+    "logits of two images in BGR": {"output": "logits", "mask_size": "network", "batch": 2, "channel_order": "bgr"},
+    "a camera's images": {"source_size": (135, 240), "resize_mode": "letterbox"},
+    "without rewrites": {"rewrites": False},
+    "classifier": {},
+}
+
+
+@pytest.fixture(scope="module", params=CONTRACTS)
+def contract(request: pytest.FixtureRequest, checkpoint: Path, classifier: Path) -> tuple[Graph, Ranges]:
+    """The small checkpoint behind each contract."""
+    model = classifier if request.param == "classifier" else checkpoint
+    graph = segexport.export(model, size=SIZE, **CONTRACTS[request.param])
+    return graph, min_max_of_one_scene(graph)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_every_contract(
+    contract: tuple[Graph, Ranges], precision: Precision, compile_with_tensorrt: Compile, tmp_path: Path
+) -> None:
+    graph, ranges = contract
+    plan = compile_with_tensorrt(saved_in(graph, precision, ranges, tmp_path))
+    assert (plan.parsed, plan.errors) == (True, [])
+    types = {"mask": "UINT8", "confidence": "FLOAT", "logits": "FLOAT", "classes": "INT32", "scores": "FLOAT"}
+    assert plan.outputs
+    for name, (dtype, shape) in plan.outputs.items():
+        assert (dtype, shape[0]) == (types[name], graph.contract.batch)
+    assert plan.size is not None
+
+
+def test_the_checks_can_fail(compile_with_tensorrt: Compile, checkpoint: Path, tmp_path: Path) -> None:
+    """A graph that mixes types is refused, so that a graph that is taken says something."""
+    graph = segexport.export(checkpoint, size=SIZE)
+    made, _ = lower(graph, complete(graph, Recipe("fp16", min_max_of_one_scene(graph))))
+    name = next(layer.node.inputs[2].name for layer in layers(made.model.graph) if layer.kind == "convolution")
+    bias = made.model.graph.initializers[name]
+    bias.const_value = ir.tensor(bias.const_value.numpy().astype(np.float32), name=name)
+    bias.type = ir.TensorType(ir.DataType.FLOAT)
+    made.save(tmp_path / "model.onnx")
+    plan = compile_with_tensorrt(tmp_path / "model.onnx")
+    assert not plan.parsed or plan.size is None
