@@ -26,7 +26,7 @@ from segexport.engines import EngineInfo, open_runner
 from segexport.errors import ContractError, PrecisionError
 from segexport.graph.graph import Graph
 from segexport.images import read_image
-from segexport.lowering import Derived, Recipe, complete, derive
+from segexport.lowering import PORTABLE, Derived, Recipe, complete, derive
 from segexport.machine import processor
 from segexport.precision.placement import Placement, read_placement
 from segexport.precision.ranges import Ranges
@@ -57,6 +57,10 @@ def recipe_for(
     progress: Progress,
 ) -> Recipe:
     """What the graphs of a precision are made with: tables and placements read, folders of images calibrated on."""
+    if calibration is not None and PORTABLE[precision] == "fp32":
+        raise PrecisionError(f"{precision} takes no --calibration: leave it out, or pass --precision fp16 or int8")
+    if placement is not None and precision != "int8":
+        raise PrecisionError(f"{precision} takes no --placement: leave it out, or pass --precision int8")
     if precision == "int8" and isinstance(placement, str | Path):
         placement = read_placement(Path(placement))
     elif not isinstance(placement, Placement):

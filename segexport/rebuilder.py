@@ -57,8 +57,14 @@ def rebuild(
     precision = precision or had
     lowered = PORTABLE[had] != "fp32"
     require_precision(precision, calibration, lowered)
+    if lowered and engine == "auto":
+        engine = bundle.manifest.engine.name
     chosen = choose(engine, precision)
     if lowered:
+        if calibration is not None or placement is not None:
+            raise PrecisionError(
+                f"{bundle.folder} is {had} already, and is copied: leave out --calibration and --placement"
+            )
         _require_same(bundle, precision, chosen)
     graph = open_graph(bundle.model)
     recipe = (
@@ -97,7 +103,8 @@ def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> N
     if (precision, chosen.name) != (had, engine):
         raise PrecisionError(
             f"{bundle.folder} is {had} for {engine}, and {precision} for {chosen.name} is made of FP32: pass "
-            f"--from-bundle with the fp32 bundle, and this one's {CALIBRATION} as --calibration"
+            f"--from-bundle with the fp32 bundle, this one's {CALIBRATION} as --calibration, and its {PLACEMENT} as "
+            "--placement"
         )
 
 

@@ -130,6 +130,7 @@ def _serialised(graph) -> bytes:
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_the_real_tensorrt_builder_compiles_it(saved: Path, compile_with_tensorrt: Compile) -> None:
     plan = compile_with_tensorrt(saved)
     assert plan.parsed, plan.errors

@@ -1,8 +1,8 @@
 """An FP16 graph as an FP32 one that rounds as it does, for engines that have no FP16 arithmetic of their own.
 
-ONNX Runtime runs FP16 operators on a CPU in FP32 and drops the rounding between two of them, so that a number too large
-for FP16 would pass there and be infinite on a GPU. Casts that a graph spells out are kept. What remains different from
-a GPU is inside an operator: products are summed in FP32 here.
+ONNX Runtime runs FP16 operators on a CPU in FP32 and drops the rounding between some of them, so that a number too
+large for FP16 may pass there and be infinite on a GPU: 300 * 300 * 0.001, two products in a row, is 90. Casts that a
+graph spells out are kept. What remains different from a GPU is inside an operator: products are summed in FP32 here.
 """
 
 from __future__ import annotations

@@ -54,5 +54,8 @@ def choose(points: Sequence[Point], budget: float, confirm: Callable[[str], Poin
                 "on images that the search did not see"
             )
             return Choice(point.name, "int8", why, tuple(confirmed))
-    why = f"what was found did not hold on other images: use {higher.precision}, or search on more images"
+    why = (
+        f"what was found did not hold on other images, where it lost more or gained nothing beyond noise: use "
+        f"{higher.precision}, or search on more images"
+    )
     return Choice(None, higher.precision, why, tuple(confirmed))

@@ -322,7 +322,8 @@ class TestRebuild:
         assert 0.7 < agreement <= 1, "random weights: many pixels are close calls"
 
     def test_the_same_again_is_a_copy(self, int8: Bundle, tmp_path: Path) -> None:
-        again = segexport.rebuild(int8, tmp_path / "again", engine="onnxruntime")
+        again = segexport.rebuild(int8, tmp_path / "again")  # auto is the engine it was made for
+        assert again.manifest.engine.name == "onnxruntime"
         for name in (MODEL, ENGINE_GRAPH, CALIBRATION, PLACEMENT):
             assert (again.folder / name).read_bytes() == (int8.folder / name).read_bytes()
         assert again.manifest == int8.manifest
@@ -336,7 +337,7 @@ class TestRebuild:
     ) -> None:
         command = ("build", "--from-bundle", int8.folder, "--engine", engine, "--precision", precision)
         outcome = run_cli(*command, "--out", tmp_path / "out")
-        remedy = r"pass --from-bundle with the fp32 bundle, and this one's calibration\.json as --calibration"
+        remedy = r"pass --from-bundle with the fp32 bundle, this one's calibration\.json as --calibration"
         assert_refused(outcome, f"is int8 for onnxruntime, and {precision} for {engine} is made of FP32: {remedy}")
         assert everything(tmp_path) == {}
 
@@ -347,6 +348,22 @@ class TestRebuild:
         other = open_bundle(tmp_path / "out")
         assert set(other.manifest.engine.int8) == set(int8.manifest.engine.int8)
         assert segexport.selftest(other).agreement == 1.0
+
+    @pytest.mark.parametrize(
+        ("source", "options", "complaint"),
+        [
+            ("int8", ["--calibration", "DATA"], "is int8 already, and is copied"),
+            ("fp32", ["--calibration", "DATA"], "fp32 takes no --calibration"),
+            ("fp32", ["--precision", "fp16", "--placement", "DATA"], "fp16 takes no --placement"),
+        ],
+    )
+    def test_what_would_be_ignored_is_refused(
+        self, run_cli: RunCli, bundle: Bundle, int8: Bundle, data: Path, tmp_path: Path, source, options, complaint
+    ) -> None:
+        folder = {"int8": int8, "fp32": bundle}[source].folder
+        options = [data if option == "DATA" else option for option in options]
+        assert_refused(run_cli("build", "--from-bundle", folder, "--out", tmp_path / "out", *options), complaint)
+        assert everything(tmp_path) == {}
 
     def test_calibrating_on_a_lowered_bundle(self, run_cli: RunCli, int8: Bundle, data: Path, tmp_path: Path) -> None:
         command = ("calibrate", "--from-bundle", int8.folder, "--data", data, "--out", tmp_path / "table.json")

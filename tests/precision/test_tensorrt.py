@@ -21,7 +21,7 @@ from segexport.precision.ranges import METHODS, ImageSet, Range, Ranges
 from segexport.spec import DYNAMIC, Precision
 from tests.conftest import SIZE, Compile
 
-pytestmark = pytest.mark.bundle
+pytestmark = [pytest.mark.bundle, pytest.mark.slow]  # installs 230 MB
 
 NETWORK = (512, 512)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -72,7 +72,7 @@ def saved_in(graph: Graph, precision: Precision, ranges: Ranges, folder: Path) -
 
 @pytest.fixture(
     scope="module",
-    params=["b0", pytest.param("b2", marks=pytest.mark.slow), pytest.param("b5", marks=pytest.mark.slow)],
+    params=["b0", "b2", "b5"],
 )
 def real(request: pytest.FixtureRequest) -> tuple[str, Graph, Ranges]:
     """A published network with random weights and its 150 labels, and ranges."""
