@@ -15,6 +15,12 @@ SHARED = HERE.parents[1] / "shared"
 """Beside the checkout: a trained checkpoint and its images, which are non-commercial and not part of the project."""
 CHECKPOINT = SHARED / "checkpoints" / "segformer-b0-camvid"
 DATA = SHARED / "camvid" / "val"
+CALIBRATION = SHARED / "camvid" / "train"
+SCORED = {"val": DATA, "test": SHARED / "camvid" / "test"}
+"""Where precisions are scored: sets that none was calibrated on."""
+
+Table = Literal["peers", "precisions"]
+"""Who takes part, and what the table shows: what else runs the checkpoint, or what each precision costs."""
 
 Weights = Literal["trained", "derived", "random", "own"]
 
@@ -25,6 +31,8 @@ STATEMENTS: Mapping[Weights, str] = {
     "own": "the caller's checkpoint",
 }
 OWN_CALLS = 20
+SAMPLES, SEED = 64, 0
+"""The calibration images that everybody gets: so many, drawn as `segexport calibrate` draws them."""
 
 
 class CaseError(Exception):
@@ -44,6 +52,13 @@ class Case:
     leave_out: Mapping[str, str] = field(default_factory=dict)
     checkpoint: Path = CHECKPOINT
     data: Path = DATA
+    table: Table = "peers"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Everything that must be there to measure it."""
+        own = (self.checkpoint, self.data)
+        return (*own, CALIBRATION, *SCORED.values()) if self.table == "precisions" else own
 
     @property
     def is_scored(self) -> bool:
@@ -71,6 +86,8 @@ def _case(entry: dict[str, object]) -> Case:
         raise CaseError(f"case {entry.get('name', '?')}: {error}") from error
     if case.weights not in get_args(Weights):
         raise CaseError(f"case {case.name}: weights are {' or '.join(STATEMENTS)}, not {case.weights}")
+    if case.table not in get_args(Table):
+        raise CaseError(f"case {case.name}: tables are {' or '.join(get_args(Table))}, not {case.table}")
     return case
 
 
@@ -84,12 +101,13 @@ def chosen(names: list[str]) -> list[Case]:
     for name in names:
         if name not in {case.name for case in cases}:
             raise CaseError(f"there is no case {name}: choose from {', '.join(case.name for case in cases)}")
-    if not (CHECKPOINT.is_dir() and DATA.is_dir()):
+    picked = [case for case in cases if not names or case.name in names]
+    if not all(folder.is_dir() for case in picked for folder in case.folders):
         raise CaseError(
             "the cases need a CamVid checkpoint and images in ../shared, which are not part of the project: "
             "pass --checkpoint DIR and --data DIR to measure a checkpoint of your own"
         )
-    return [case for case in cases if not names or case.name in names]
+    return picked
 
 
 def own(checkpoint: Path, data: Path) -> Case:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import environments
+from benchmarks.cases import Table
 from benchmarks.results import REFERENCE, SECOND_REFERENCE
-from segexport.engines import ENGINES, info
+from segexport.engines import ENGINES, EngineInfo, info
+from segexport.spec import Precision
 
 PLAIN = "plain-onnx"
 """Its graph is the plain one, which all peers execute: its multiply-accumulates are theirs."""
@@ -31,24 +33,52 @@ class Contender:
         return self.environment == environments.OWN
 
 
+_EAGER = Contender(REFERENCE, "huggingface", "huggingface.py", {"variant": "eager"}, prepares=False)
+_PLAIN = Contender(PLAIN, "huggingface", "plain_onnx.py")
+_CONVERTED = Contender("openvino-convert", "openvino", "openvino_convert.py")
+
 PEERS = (
-    Contender(REFERENCE, "huggingface", "huggingface.py", {"variant": "eager"}, prepares=False),
+    _EAGER,
     Contender("torch-compile", "huggingface", "huggingface.py", {"variant": "compile"}, prepares=False),
     Contender("hf-pipeline", "huggingface", "huggingface.py", {"variant": "pipeline"}, prepares=False),
     Contender(SECOND_REFERENCE, "optimum", "optimum_onnx.py"),
-    Contender(PLAIN, "huggingface", "plain_onnx.py"),
+    _PLAIN,
     Contender("optimum-intel", "optimum-intel", "optimum_intel.py"),
-    Contender("openvino-convert", "openvino", "openvino_convert.py"),
+    _CONVERTED,
 )
 
+STOCK = (
+    _EAGER,
+    _PLAIN,
+    Contender("ort-quantize-static", "huggingface", "ort_quantize.py"),
+    Contender("modelopt-int8", "modelopt", "modelopt_onnx.py", {"variant": "int8"}),
+    Contender("modelopt-autocast-fp16", "modelopt", "modelopt_onnx.py", {"variant": "fp16"}),
+    _CONVERTED,
+    Contender("nncf-int8", "nncf", "nncf_openvino.py", {"transformer": False}),
+    Contender("nncf-int8-transformer", "nncf", "nncf_openvino.py", {"transformer": True}),
+)
+"""What makes lower precisions elsewhere, each behind the graph that it starts from."""
 
-def field_of() -> tuple[list[Contender], dict[str, str]]:
-    """Contenders that can run on this machine, and the reasons why others cannot.
+_PRECISIONS: dict[Table, tuple[Precision, ...]] = {
+    "peers": ("fp32", "bf16"),
+    "precisions": ("fp32", "bf16", "fp16", "int8"),
+}
+_CANNOT: dict[Precision, str] = {
+    "bf16": "this processor has neither avx512_bf16 nor amx_bf16",
+    "fp16": "OpenVINO has no FP16 on this processor; ONNX Runtime's row says what it does to accuracy",
+    "int8": "this processor has no INT8",
+}
+_TUNED = "segexport-openvino-int8-tuned"
 
-    Of segexport: every engine it builds for and every precision, where the engine is installed, has a device and
-    computes in that precision here.
+
+def field_of(table: Table, placement: Path | None = None) -> tuple[list[Contender], dict[str, str]]:
+    """Contenders of a table that can run on this machine, and the reasons why others cannot.
+
+    Of segexport: every engine it builds for and every precision of the table, where the engine is installed, has a
+    device and computes in that precision here; and OpenVINO with a placement that `segexport tune` found.
     """
-    ours, left_out = [], {}
+    ours: list[Contender] = []
+    left_out = {}
     for engine in ENGINES:
         facts = info(engine)
         if not facts.builds:
@@ -59,17 +89,23 @@ def field_of() -> tuple[list[Contender], dict[str, str]]:
         elif not facts.devices:
             left_out[name] = f"{engine} {facts.version} has no device here"
         else:
-            ours.append(_own(name, engine, "fp32"))
-            if "bf16" in facts.precisions:
-                ours.append(_own(f"{name}-bf16", engine, "bf16"))
-    if not any(contender.request["precision"] == "bf16" for contender in ours):
-        left_out["segexport-openvino-bf16"] = "this processor has neither avx512_bf16 nor amx_bf16"
-    return [*PEERS, *ours], left_out
+            ours += [_own(facts, precision) for precision in _PRECISIONS[table] if precision in facts.precisions]
+            if engine == "openvino":
+                missing = [precision for precision in _PRECISIONS[table] if precision not in facts.precisions]
+                left_out |= {f"{name}-{precision}": _CANNOT[precision] for precision in missing}
+    if table == "peers":
+        return [*PEERS, *ours], left_out
+    if placement is None:
+        left_out[_TUNED] = "pass --placement FILE, a placement.json of segexport tune"
+    else:
+        request = {"engine": "openvino", "precision": "int8", "placement": str(placement.resolve())}
+        ours.append(Contender(_TUNED, environments.OWN, "segexport_bundle.py", request))
+    return [*STOCK, *ours], left_out
 
 
-def _own(name: str, engine: str, precision: str) -> Contender:
-    request = {"engine": engine, "precision": precision}
-    return Contender(name, environments.OWN, "segexport_bundle.py", request)
+def _own(engine: EngineInfo, precision: Precision) -> Contender:
+    name = f"segexport-{engine.name}" + ("" if precision == "fp32" else f"-{precision}")
+    return Contender(name, environments.OWN, "segexport_bundle.py", {"engine": engine.name, "precision": precision})
 
 
 def precisions(flags: set[str]) -> list[str]:

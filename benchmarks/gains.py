@@ -60,13 +60,13 @@ def _cells(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Iterator[str]
     yield f"{row['macs'] / 1e9:.2f}"
 
 
-def between_markers(text: str, table: str) -> str:
+def between_markers(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """`text` with what stands between its two markers replaced.
 
     Raises:
         ValueError: it has not both of them.
     """
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"there is no {BEGIN} with an {END} behind it")
-    return pattern.sub(lambda _: f"{BEGIN}\n\n{table}\n\n{END}", text)
+        raise ValueError(f"there is no {begin} with an {end} behind it")
+    return pattern.sub(lambda _: f"{begin}\n\n{table}\n\n{end}", text)

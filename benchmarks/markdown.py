@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.results import REFERENCE, SECOND_REFERENCE, CaseResult, Row, Run, ratios, references
+from benchmarks.results import REFERENCE, SECOND_REFERENCE, CaseResult, Row, Run, best_fp32, ratios, references
+from benchmarks.scores import Score
+from segexport.evaluate.bootstrap import Interval
 
 _COLUMNS = (
     "contender",
@@ -57,19 +60,63 @@ def _case(case: CaseResult) -> list[str]:
     height, width = case.size
     title = f"## {case.name}"
     what = f"{case.model} {height}x{width}, {case.labels} labels, {case.weights}; {case.calls} timed calls of each, "
-    lines = [
-        title,
-        "",
-        f"{what}{case.images} images.",
-        "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|" + "---|" * _WORDS + "--:|" * (len(_COLUMNS) - _WORDS),
-        *("| " + " | ".join(_cells(row, references(case))) + " |" for row in case.rows),
-        "",
-    ]
+    table = _precisions(case) if case.scores else _peers(case)
+    lines = [title, "", f"{what}{case.images} images.", "", *table, ""]
     lines += [f"- {row.contender}: {_versions(row)}" for row in case.rows]
     lines += [f"- {absence.contender}: no row ({absence.stage}): {absence.reason}" for absence in case.absent]
     return lines
+
+
+def _peers(case: CaseResult) -> list[str]:
+    return _table(_COLUMNS, [_cells(row, references(case)) for row in case.rows])
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        f"| {' | '.join(columns)} |",
+        "|" + "---|" * _WORDS + "--:|" * (len(columns) - _WORDS),
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def _precisions(case: CaseResult) -> list[str]:
+    """What each precision costs and gains: scores on every set, then times beside the fastest of our own in fp32."""
+    best = best_fp32(case)
+    against = f"x {best.contender}" if best else "x"
+    scores = [f"{figure} {name}" for name in case.scores for figure in ("mIoU %,", "change in points,", "agreement %,")]
+    columns = ("contender", "precision", *scores, "whole p50 ms", "p10-p90", "network p50 ms", against, "MB on disk")
+    rows = []
+    for row in case.rows:
+        found = [cell for of_set in case.scores.values() for cell in _score(of_set.get(row.contender))]
+        whole, spread = _times(row.whole_ms)
+        network, _ = _times(row.network_ms)
+        ratio = _number(ratios(row, best)["whole"] if best else None, 2)
+        rows.append((row.contender, row.precision, *found, whole, spread, network, ratio, _size(row.size_bytes)))
+    baselines = {name for of_set in case.scores.values() for name, score in of_set.items() if score.change is None}
+    sizes = ", ".join(
+        f"{next(iter(of_set.values())).images} of {name}" for name, of_set in case.scores.items() if of_set
+    )
+    said = f"Scored on all images: {sizes}."
+    if len(baselines) == 1:
+        said += f" Changes, with their 95 % intervals, and agreement are against {baselines.pop()}."
+    return [said, "", *_table(columns, rows)]
+
+
+def _score(found: Score | None) -> tuple[str, str, str]:
+    if found is None:
+        return "-", "-", "-"
+    return _percent(found.miou, 2), _points(found.change), _percent(found.agreement, 2)
+
+
+def _points(change: Interval | None) -> str:
+    if change is None:
+        return "-"
+    interval = f" ({change.low * 100:+.2f} to {change.high * 100:+.2f})" if change.known else ""
+    return f"{change.value * 100:+.2f}{interval}"
+
+
+def _size(size: int | None) -> str:
+    return _number(size, 1, 1e-6)
 
 
 def _cells(row: Row, compared: dict[str, Row]) -> tuple[str, ...]:

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import process
+from benchmarks import process, scores
 from benchmarks.cases import STATEMENTS, Case
 from benchmarks.contenders import PLAIN, Contender
 from benchmarks.process import SETUP_SECONDS, Worker, WorkerFailed
 from benchmarks.results import REFERENCE, Absence, CaseResult, Row, percentiles
+from benchmarks.scores import Score
 from segexport.bench import SETTLE_SECONDS
 from segexport.errors import SegexportError
 from segexport.evaluate.datasets import Sample
 from segexport.evaluate.metrics import Agreement, ConfusionMatrix
+from segexport.images import UInt8
 from segexport.inspection import multiply_accumulates
 
 WARMUP_CALLS = 2
@@ -71,6 +73,8 @@ def run(
     folder: Path,
     threads: int,
     progress: Progress = lambda what, done, total: None,
+    *,
+    scored_on: Mapping[str, Sequence[Sample]] | None = None,
 ) -> CaseResult:
     """Measure a case.
 
@@ -83,6 +87,7 @@ def run(
         folder: for exports, bundles and logs.
         threads: of every contender.
         progress: told how far it is.
+        scored_on: data sets, in the case's size, that everybody is called on behind the timed calls.
     """
     entrants = [
         Entrant(contender, confusion=ConfusionMatrix(case.labels))
@@ -94,6 +99,7 @@ def run(
         _open(stack, entrants, case, checkpoint, folder, threads, progress)
         _warm_up(entrants, images[0], progress)
         _measure(entrants, images, case.calls, progress)
+        scored = {name: _scores(entrants, case, name, samples, progress) for name, samples in (scored_on or {}).items()}
         for entrant in _running(entrants):
             with entrant.stage("stopping"):
                 assert entrant.worker is not None
@@ -110,6 +116,7 @@ def run(
         calls=case.calls,
         rows=tuple(_row(entrant, case, plain_macs) for entrant in entrants if entrant.failure is None),
         absent=(*missing, *(entrant.failure for entrant in entrants if entrant.failure is not None)),
+        scores=scored,
     )
 
 
@@ -212,6 +219,24 @@ def _score(entrants: Sequence[Entrant], maps: Mapping[str, Any], sample: Sample)
             entrant.confusion.update(sample.mask, np.minimum(found, len(entrant.confusion.counts) - 1))
         if REFERENCE in maps:
             entrant.agreement.update(found, maps[REFERENCE])
+
+
+def _scores(
+    entrants: Sequence[Entrant], case: Case, what: str, samples: Sequence[Sample], progress: Progress
+) -> dict[str, Score]:
+    running = {entrant.contender.name: entrant for entrant in _running(entrants)}
+    ours = {name: e.contender.request["precision"] for name, e in running.items() if e.contender.is_ours}
+
+    def decide(name: str, image: UInt8) -> UInt8 | None:
+        answer = running[name].ask(image, f"scoring on {what}")
+        return None if answer is None else answer["map"]
+
+    def watched() -> Iterator[Sample]:
+        for done, sample in enumerate(samples):
+            progress(f"scoring on {what}", done, len(samples))
+            yield sample
+
+    return scores.score(list(running), scores.baseline_of(ours), watched(), case.labels, decide)
 
 
 def _row(entrant: Entrant, case: Case, plain_macs: int | None) -> Row:

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peak import share
+from benchmarks.scores import Score
 
 SCHEMA = 1
 
 REFERENCE = "hf-eager"
 """The contender that every agreement is with. Ratios are against this one and against:"""
 SECOND_REFERENCE = "optimum-onnx"
+OURS = "segexport-"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class CaseResult:
     calls: int
     rows: tuple[Row, ...]
     absent: tuple[Absence, ...]
+    scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """By data set and contender, in a table of precisions."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,16 @@ class Run:
 
 def references(case: CaseResult) -> dict[str, Row]:
     """The rows that the others are compared with, by name; those that are there."""
-    return {row.contender: row for row in case.rows if row.contender in (REFERENCE, SECOND_REFERENCE)}
+    found = [row for row in case.rows if row.contender in (REFERENCE, SECOND_REFERENCE)]
+    ours = [row for row in case.rows if row.contender.startswith(OURS) and row.precision == "fp32"]
+    if case.scores and ours:
+        found.append(min(ours, key=lambda row: row.whole_ms["p50"]))
+    return {row.contender: row for row in found}
+
+
+def best_fp32(case: CaseResult) -> Row | None:
+    """In a table of precisions, the fastest of segexport's own in fp32."""
+    return next((row for name, row in references(case).items() if name.startswith(OURS)), None)
 
 
 def ratios(row: Row, reference: Row) -> dict[str, float | None]:

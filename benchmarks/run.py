@@ -2,6 +2,7 @@
 
 python benchmarks/run.py                                     every case, every contender
 python benchmarks/run.py --case b0-512x512-150 --calls 3     a look
+python benchmarks/run.py --case camvid-precision             FP16 and INT8, ours and those of stock tools
 python benchmarks/run.py --checkpoint DIR --data DIR         one case of your own
 python benchmarks/run.py --setup-only                        the environments alone
 """
@@ -16,9 +17,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,7 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import cases, contenders, environments, markdown, measure, weights
-from benchmarks.cases import Case, CaseError
+from benchmarks.cases import Case, CaseError, Table
 from benchmarks.contenders import Contender
 from benchmarks.environments import EnvironmentFailed
 from benchmarks.peak import SHAPES, Peak
@@ -73,6 +75,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, metavar="N", help="timed calls, instead of each case's own number")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="one case of this checkpoint at its own size")
     parser.add_argument("--data", type=Path, metavar="DIR", help="its images, and masks if there are any")
+    parser.add_argument("--placement", type=Path, metavar="FILE", help="of segexport tune, for a row of its own")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where the results go")
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     options = parser.parse_args(arguments)
@@ -82,6 +85,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--checkpoint is a case of its own: leave --case out")
     if options.calls is not None and options.calls < 1:
         parser.error("--calls is 1 or more")
+    if options.placement is not None and not options.placement.is_file():
+        parser.error(f"--placement: there is no file {options.placement}")
     return options
 
 
@@ -89,7 +94,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     began = time.monotonic()
     started = datetime.datetime.now(datetime.timezone.utc)
     picked = [] if options.setup_only else _cases(options)
-    taking_part, absent = _make_environments(*_field(options.contender), console)
+    tables = {case.table for case in picked} or set(get_args(Table))
+    fields = {table: contenders.field_of(table, options.placement) for table in sorted(tables)}
+    taking_part, absent = _make_environments(*_field(fields, options.contender), console)
     for absence in absent:
         console.print(f"{absence.contender} is left out: {absence.reason}", style="yellow", markup=False)
     if options.setup_only:
@@ -103,7 +110,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             console.print("measuring the machine's peak")
             peak.measure()
             for case in picked:
-                found.append(_measure(case, taking_part, absent, folder / case.name, threads, console))
+                names = _names(fields[case.table])
+                ready = [contender for contender in taking_part if contender.name in names]
+                missing = [absence for absence in absent if absence.contender in names]
+                found.append(_measure(case, ready, missing, folder / case.name, threads, console))
                 # The largest products only at both ends: they take as long as a case's calls.
                 peak.measure(SHAPES if case is picked[-1] else SHAPES[:2])
                 # After every case, so that an interrupted run keeps what it has.
@@ -114,7 +124,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
                     peak={"best": peak.best(), "samples": peak.samples, "failed": peak.failed},
                     cases=[with_shares(done, peak.best()) for done in found],
                 )
-                written = _write(result, options.out)
+                written = _write(result, options.out, options.case)
     console.print(f"wrote {written}.json and .md", markup=False)
     print(markdown.render(result))
     return 1 if any(absence.stage != "left out" for case in found for absence in case.absent) else 0
@@ -128,13 +138,24 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     return [dataclasses.replace(case, calls=options.calls or case.calls) for case in picked]
 
 
-def _field(names: list[str]) -> tuple[list[Contender], list[Absence]]:
-    taking_part, left_out = contenders.field_of()
-    known = [*(contender.name for contender in taking_part), *left_out]
+_Field = tuple[list[Contender], dict[str, str]]
+"""Who takes part in a table, and the reasons why others do not."""
+
+
+def _names(field: _Field) -> set[str]:
+    taking_part, left_out = field
+    return {*(contender.name for contender in taking_part), *left_out}
+
+
+def _field(fields: Mapping[Table, _Field], names: list[str]) -> tuple[list[Contender], list[Absence]]:
+    """Everybody of all tables, once, or those named."""
+    taking_part = {contender.name: contender for found, _ in fields.values() for contender in found}
+    left_out = {name: why for _, found in fields.values() for name, why in found.items()}
+    known = [*taking_part, *left_out]
     for name in names:
         if name not in known:
             raise CaseError(f"there is no contender {name}: choose from {', '.join(known)}")
-    wanted = [contender for contender in taking_part if not names or contender.name in names]
+    wanted = [contender for name, contender in taking_part.items() if not names or name in names]
     absent = [Absence(name, "left out", why) for name, why in left_out.items() if not names or name in names]
     return wanted, absent
 
@@ -164,6 +185,10 @@ def _measure(
     began = time.monotonic()
     folder.mkdir()
     images = weights.images(case)
+    scored_on = {}
+    if case.table == "precisions":
+        scored_on, calibration = weights.scored_on(case), weights.calibration(case, folder)
+        taking_part = [dataclasses.replace(c, request={**c.request, **calibration}) for c in taking_part]
     try:
         checkpoint = weights.checkpoint(case, folder / "checkpoint", threads)
     except WorkerFailed as error:
@@ -171,7 +196,9 @@ def _measure(
         result = measure.empty(case, [*absent, *everybody])
     else:
         with _bar(console, case.name) as shown:
-            result = measure.run(case, taking_part, absent, images, checkpoint, folder, threads, shown)
+            result = measure.run(
+                case, taking_part, absent, images, checkpoint, folder, threads, shown, scored_on=scored_on
+            )
     console.print(f"{case.name}: {len(result.rows)} contenders in {time.monotonic() - began:.0f} s", highlight=False)
     for absence in result.absent:
         if absence.stage != "left out":
@@ -188,10 +215,10 @@ def _bar(console: Console, name: str) -> Iterator[measure.Progress]:
         yield lambda what, done, total: shown.update(task, completed=done, total=total, description=f"{name}: {what}")
 
 
-def _write(result: Run, folder: Path) -> Path:
-    """Both files of a run; their common path without a suffix."""
+def _write(result: Run, folder: Path, names: list[str]) -> Path:
+    """Both files of a run, called after the cases asked for by name, too; their common path without a suffix."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result.started[:10]}-{slug(result.machine['processor'])}"
+    path = folder / "-".join([result.started[:10], slug(result.machine["processor"]), *names])
     result.write(path.with_name(f"{path.name}.json"))
     path.with_name(f"{path.name}.md").write_text(markdown.render(result), encoding="utf-8")
     return path

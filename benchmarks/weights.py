@@ -11,7 +11,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from benchmarks import process
-from benchmarks.cases import Case
+from benchmarks.cases import CALIBRATION, SAMPLES, SCORED, SEED, Case
 from segexport.checkpoint import load
 from segexport.evaluate.datasets import Sample, open_data
 from segexport.images import resize_image, resize_nearest
@@ -61,6 +61,36 @@ def images(case: Case) -> list[Sample]:
     count = min(case.calls, len(data))
     picked = [data.sample(round(i)) for i in np.linspace(0, len(data) - 1, count)]
     return [_in_size(sample, case) for sample in picked]
+
+
+def scored_on(case: Case) -> dict[str, list[Sample]]:
+    """Every image of the sets that a table of precisions is scored on, in the case's size.
+
+    Raises:
+        DataError: the images or masks cannot be used.
+    """
+    labels = load(case.checkpoint).labels
+    sets = {name: open_data(path, labels) for name, path in SCORED.items()}
+    return {name: [_in_size(data.sample(i), case) for i in range(len(data))] for name, data in sets.items()}
+
+
+def calibration(case: Case, folder: Path) -> dict[str, Any]:
+    """What contenders that calibrate are told: where images are, and which; the same for everybody.
+
+    Raises:
+        DataError: the images cannot be used.
+    """
+    data = open_data(CALIBRATION, load(case.checkpoint).labels, need_masks=False)
+    samples = min(SAMPLES, len(data))
+    images = [_in_size(data.sample(i), case).image for i in drawn(len(data), samples)]
+    path = folder / "calibration.npy"
+    np.save(path, np.stack(images))
+    return {"images": str(path), "data": str(CALIBRATION), "samples": samples, "seed": SEED}
+
+
+def drawn(count: int, samples: int) -> list[int]:
+    """The images of `count` that `segexport calibrate` takes."""
+    return sorted(int(index) for index in np.random.default_rng(SEED).permutation(count)[:samples])
 
 
 def derived_head(weight: Float, bias: Float, labels: int) -> tuple[Float, Float]:

@@ -13,25 +13,38 @@ from openvino_precision import precision_of
 from protocol import Call, Facts, Request, serve, timed
 from transformers import AutoImageProcessor, SegformerForSemanticSegmentation
 
+PACKAGES = ("openvino", "transformers", "torch")
 
-def prepare(request: Request) -> Facts:
-    """Convert at the case's size; weights stay fp32, as everybody else's here (`save_model` would halve them)."""
+
+def convert(request: Request) -> Any:
+    """OpenVINO's model at the case's size."""
     import openvino as ov
 
     model = SegformerForSemanticSegmentation.from_pretrained(request["checkpoint"]).eval()
     shape = [1, 3, *request["size"]]
-    converted = ov.convert_model(model, input=shape, example_input={"pixel_values": torch.zeros(shape)})
-    ov.save_model(converted, _model(request), compress_to_fp16=False)
-    return {"size_bytes": sum(path.stat().st_size for path in _model(request).parent.glob("converted.*"))}
+    return ov.convert_model(model, input=shape, example_input={"pixel_values": torch.zeros(shape)})
 
 
-def open_contender(request: Request) -> tuple[Call, Facts]:
-    """Compiled with defaults but the number of threads: on CPUs that have bf16 OpenVINO then computes in it."""
+def save(model: Any, path: Path) -> Facts:
+    """Write it; what is fp32 stays fp32, as everybody else's here (`save_model` would halve it)."""
+    import openvino as ov
+
+    ov.save_model(model, path, compress_to_fp16=False)
+    return {"size_bytes": sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}.*"))}
+
+
+def processor_of(request: Request) -> Any:
+    """The checkpoint's, which need not resize."""
+    return AutoImageProcessor.from_pretrained(request["checkpoint"], do_resize=False)
+
+
+def call_of(request: Request, path: Path) -> tuple[Call, str]:
+    """Compiled with defaults but the number of threads, and the hint that says what precision that comes to."""
     import openvino as ov
 
     torch.set_num_threads(request["threads"])
-    processor = AutoImageProcessor.from_pretrained(request["checkpoint"], do_resize=False)
-    compiled = ov.Core().compile_model(_model(request), "CPU", {"INFERENCE_NUM_THREADS": request["threads"]})
+    processor = processor_of(request)
+    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": request["threads"]})
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
 
     def call(rgb: np.ndarray) -> dict[str, Any]:
@@ -47,9 +60,19 @@ def open_contender(request: Request) -> tuple[Call, Facts]:
         end = time.perf_counter()
         return timed(end - start, executed - staged, found.numpy())
 
-    packages = ("openvino", "transformers", "torch")
+    return call, hint
+
+
+def prepare(request: Request) -> Facts:
+    """Convert and write."""
+    return save(convert(request), _model(request))
+
+
+def open_contender(request: Request) -> tuple[Call, Facts]:
+    """On CPUs that have bf16 OpenVINO computes in it by itself."""
+    call, hint = call_of(request, _model(request))
     return call, {
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": {name: metadata.version(name) for name in PACKAGES},
         "precision": precision_of(hint),
         "settings": f"INFERENCE_PRECISION_HINT {hint}",
     }

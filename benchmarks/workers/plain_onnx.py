@@ -12,6 +12,8 @@ import torch
 from protocol import Call, Facts, Request, serve, timed
 from transformers import AutoImageProcessor, SegformerForSemanticSegmentation
 
+PACKAGES = ("torch", "transformers", "onnxscript", "onnxslim", "onnxruntime")
+
 
 class Logits(torch.nn.Module):
     """The model with its logits as the only result."""
@@ -25,7 +27,7 @@ class Logits(torch.nn.Module):
         return self.model(pixel_values=pixel_values).logits
 
 
-def prepare(request: Request) -> Facts:
+def export(request: Request, path: Path) -> None:
     """Export at the case's size and simplify."""
     import onnx
     import onnxslim
@@ -34,20 +36,24 @@ def prepare(request: Request) -> Facts:
     program = torch.onnx.export(
         Logits(model), (torch.zeros(1, 3, *request["size"]),), input_names=["pixel_values"], dynamo=True, verbose=False
     )
-    path = _graph(request)
+    path.parent.mkdir(exist_ok=True)
     onnx.save(onnxslim.slim(program.model_proto), path)
-    return {"graph": str(path), "size_bytes": path.stat().st_size}
 
 
-def open_contender(request: Request) -> tuple[Call, Facts]:
+def processor_of(request: Request) -> Any:
+    """The checkpoint's, which need not resize."""
+    return AutoImageProcessor.from_pretrained(request["checkpoint"], do_resize=False)
+
+
+def call_of(request: Request, path: Path) -> Call:
     """A session of the CPU provider with its default settings and the benchmark's number of threads."""
     import onnxruntime as ort
 
     torch.set_num_threads(request["threads"])
-    processor = AutoImageProcessor.from_pretrained(request["checkpoint"], do_resize=False)
+    processor = processor_of(request)
     options = ort.SessionOptions()
     options.intra_op_num_threads = request["threads"]
-    session = ort.InferenceSession(_graph(request), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def call(rgb: np.ndarray) -> dict[str, Any]:
         start = time.perf_counter()
@@ -62,8 +68,20 @@ def open_contender(request: Request) -> tuple[Call, Facts]:
         end = time.perf_counter()
         return timed(end - start, executed - staged, found.numpy())
 
-    packages = ("torch", "transformers", "onnxscript", "onnxslim", "onnxruntime")
-    return call, {"versions": {name: metadata.version(name) for name in packages}, "precision": "fp32"}
+    return call
+
+
+def prepare(request: Request) -> Facts:
+    """The export, whose multiply-accumulates are all peers'."""
+    path = _graph(request)
+    export(request, path)
+    return {"graph": str(path), "size_bytes": path.stat().st_size}
+
+
+def open_contender(request: Request) -> tuple[Call, Facts]:
+    """The export in ONNX Runtime."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return call_of(request, _graph(request)), {"versions": versions, "precision": "fp32"}
 
 
 def _graph(request: Request) -> Path:

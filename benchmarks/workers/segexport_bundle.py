@@ -11,21 +11,39 @@ import onnx_ir as ir
 from protocol import Call, Facts, Request, serve, timed
 
 import segexport
-from segexport.bundle import Bundle
+from segexport.bundle import Bundle, open_bundle
 from segexport.engines import info
 from segexport.graph import macs
 from segexport.inspection import multiply_accumulates
 
 
 def prepare(request: Request) -> Facts:
-    """`segexport build` for the request's engine and precision, from the first bundle where there is one already."""
-    folder, chosen = _folder(request), {"engine": request["engine"], "precision": request["precision"]}
-    earlier = next(iter(sorted(folder.parent.glob("*/segexport.json"))), None)
-    if earlier is None:
-        bundle = segexport.build(request["checkpoint"], folder, size=tuple(request["size"]), **chosen)
+    """`segexport build` in fp32 once, and `build --from-bundle` for every other engine and precision."""
+    folder, engine = _folder(request), request["engine"]
+    source = next(iter(sorted(folder.parent.glob("*-fp32/segexport.json"))), None)
+    if source is not None:
+        fp32 = open_bundle(source.parent)
     else:
-        bundle = segexport.rebuild(earlier.parent, folder, **chosen)
+        size = tuple(request["size"])
+        fp32 = segexport.build(request["checkpoint"], folder.with_name(f"{engine}-fp32"), engine=engine, size=size)
+    bundle = fp32
+    if folder != fp32.folder:
+        how = {"calibration": _table(request, fp32)} if request["precision"] in ("fp16", "int8") else {}
+        placement = request.get("placement")
+        bundle = segexport.rebuild(
+            fp32, folder, engine=engine, precision=request["precision"], placement=placement, **how
+        )
     return {"macs": _executed_macs(bundle), "size_bytes": bundle.size_bytes()}
+
+
+def _table(request: Request, fp32: Bundle) -> Path:
+    """`segexport calibrate`, once for all that need it."""
+    path = Path(request["folder"]) / "calibration.json"
+    if not path.exists():
+        graph = segexport.graph_of(None, fp32.folder)
+        found = segexport.calibrate(graph, request["data"], samples=request["samples"], seed=request["seed"])
+        found.save(path)
+    return path
 
 
 def _executed_macs(bundle: Bundle) -> int:
@@ -56,7 +74,8 @@ def open_contender(request: Request) -> tuple[Call, Facts]:
 
 
 def _folder(request: Request) -> Path:
-    return Path(request["folder"]) / f"{request['engine']}-{request['precision']}"
+    tuned = "-tuned" if "placement" in request else ""
+    return Path(request["folder"]) / f"{request['engine']}-{request['precision']}{tuned}"
 
 
 if __name__ == "__main__":
