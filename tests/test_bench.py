@@ -121,6 +121,7 @@ def test_a_classifier_is_compared_by_its_best_class(classifier: Path, data: Path
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_the_real_figures(camvid: Path, camvid_checkpoint: Path, tmp_path: Path) -> None:
     """Accuracy as promised with really trained weights on real images; speed is `segexport bench`'s business."""
     bundle = segexport.build(camvid_checkpoint, tmp_path / "ort", engine="onnxruntime", size=(360, 480))
