@@ -9,6 +9,7 @@ import segexport
 from segexport import scenes
 from segexport.calibration import logits, prepared
 from segexport.calibration.sources import GeneratedScenes, ranges_for
+from segexport.errors import PrecisionError
 from segexport.graph.graph import open_graph
 from segexport.precision.int8 import FORMS, to_int8
 from segexport.precision.layers import layers
@@ -82,15 +83,13 @@ def test_a_search_ends_in_a_placement_that_builds(run_cli, bundle, images, data,
     placement = json.loads((out / "placement.json").read_text())
     assert found["why"] in result.out
     assert (placement["precision"] == "int8") == bool(placement["int8"])
-    built = segexport.rebuild(
-        bundle,
-        tmp_path / "built",
-        engine="onnxruntime",
-        precision=placement["precision"],
-        calibration=out / "calibration.json",
-        placement=out / "placement.json",
-    )
-    assert set(built.manifest.engine.int8) <= set(placement["int8"])
+    files = {"calibration": out / "calibration.json", "placement": out / "placement.json"}
+    if placement["int8"]:
+        built = segexport.rebuild(bundle, tmp_path / "built", engine="onnxruntime", precision="int8", **files)
+        assert set(built.manifest.engine.int8) <= set(placement["int8"])
+    else:
+        with pytest.raises(PrecisionError, match="build with --precision fp32"):
+            segexport.rebuild(bundle, tmp_path / "built", engine="onnxruntime", precision="int8", **files)
     again = run_cli(
         *("tune", "--from-bundle", bundle.folder, "--data", images, "--calibration", data, "-o", out),
     )
