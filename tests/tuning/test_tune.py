@@ -7,6 +7,7 @@ import pytest
 
 import segexport
 from segexport import scenes
+from segexport.bundle import open_bundle
 from segexport.calibration import logits, prepared
 from segexport.calibration.sources import GeneratedScenes, ranges_for
 from segexport.errors import PrecisionError
@@ -136,3 +137,18 @@ def test_auto_needs_data(run_cli, bundle, tmp_path):
     result = run_cli("build", "--from-bundle", bundle.folder, "--precision", "auto", "-o", tmp_path / "out")
     assert result.code == 2
     assert "pass --data too" in result.err
+
+
+@pytest.mark.slow
+def test_auto_builds_what_the_search_ends_in(run_cli, bundle, images, data, tmp_path):
+    result = run_cli(
+        *("build", "--from-bundle", bundle.folder, "--precision", "auto", "--data", images, "--calibration", data),
+        *("--engine", "onnxruntime", "--budget", 100, "-o", tmp_path / "out"),
+    )
+    assert result.code == 0, result.err
+    built = open_bundle(tmp_path / "out")
+    assert built.manifest.precision in ("fp32", "int8")
+    assert bool(built.manifest.engine.int8) == (built.manifest.precision == "int8")
+    assert f"precision  {built.manifest.precision}" in result.out
+    assert "finding    " in result.out
+    assert segexport.selftest(built).agreement == 1.0
