@@ -63,8 +63,10 @@ def ranges_for(
     Raises:
         DataError, PrecisionError: see `segexport.calibration.calibrate_graph` and `read_ranges`.
     """
-    if precision in ("fp32", "bf16") or isinstance(source, Ranges):
-        return None if precision in ("fp32", "bf16") else _checked(source, graph, "the table")
+    if precision in ("fp32", "bf16"):
+        return None
+    if isinstance(source, Ranges):
+        return _checked(source, graph, "the table")
     if source is None:
         if precision != "fp16":
             return None
@@ -79,7 +81,6 @@ def ranges_for(
     return calibrate_graph(graph, images, samples=samples, seed=seed, progress=progress)
 
 
-def _checked(ranges: object, graph: Graph, where: str) -> Ranges:
-    assert isinstance(ranges, Ranges)
+def _checked(ranges: Ranges, graph: Graph, where: str) -> Ranges:
     ranges.require_for(graph, where)
     return ranges

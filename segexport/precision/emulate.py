@@ -34,7 +34,7 @@ def emulate_fp16(graph: Graph) -> None:
                     constants[value] = _widened(model.graph, node, value)
                 node.replace_input_with(index, constants[value])
         if node.op_type == "Cast" and node.attributes["to"].as_int() == int(_HALF):
-            _round(model.graph, node)
+            _round_behind(model.graph, node, node.outputs[0])
             continue
         for output in node.outputs:
             if output.dtype != _HALF:
@@ -52,24 +52,16 @@ def _widened(graph: ir.Graph, reader: ir.Node, value: ir.Value) -> ir.Value:
     return Writer(graph, scope_of(reader)).constant(tensor.numpy(), f"{name}.emulated", np.float32)
 
 
-def _round(graph: ir.Graph, cast: ir.Node) -> None:
-    """A cast to FP16 becomes one there and back."""
-    output = cast.outputs[0]
-    following = next((node for node in graph if any(value is output for value in node.inputs)), None)
-    writer = Writer(graph, scope_of(cast), before=following)
-    readers = [(use.node, use.idx) for use in output.uses()]
-    back = writer.op("Cast", [output], shape=dims(output), to=int(_FLOAT))
-    for node, index in readers:
-        node.replace_input_with(index, back)
-
-
 def _round_behind(graph: ir.Graph, node: ir.Node, output: ir.Value) -> None:
+    """Whoever reads `output` reads it rounded to FP16, as FP32; what a cast to FP16 made is rounded already."""
     readers = [(use.node, use.idx) for use in output.uses()]
     if not readers:
         return
     following = next(other for other in graph if any(value is output for value in other.inputs))
     writer = Writer(graph, scope_of(node), before=following)
-    half = writer.op("Cast", [output], dtype=_HALF, shape=dims(output), to=int(_HALF))
+    half = output
+    if output.dtype != _HALF:
+        half = writer.op("Cast", [output], dtype=_HALF, shape=dims(output), to=int(_HALF))
     back = writer.op("Cast", [half], shape=dims(output), to=int(_FLOAT))
     for reader, index in readers:
         reader.replace_input_with(index, back)
