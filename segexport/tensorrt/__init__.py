@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT for RTX: options, building, plans and what runs them."""
