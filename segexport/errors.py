@@ -3,7 +3,9 @@
     SegexportError
       CheckpointError      not found, hub unreachable, not a SegFormer, head does not fit the labels
       ContractError        size, layout, dtype or label count that cannot be served
+      UnsupportedOnTarget  a graph that this TensorRT cannot take: names node, rule, remedy
       EngineUnavailable    package or device missing: names the install command
+      EngineMismatch       an engine built for another GPU, system or version: names both sides
       DataError            an image, mask or ONNX file that cannot be used: names file and value
       PrecisionError       weights, ranges or a placement that a lower precision cannot be made of: names the layer
       BundleCorrupt        a bundle that is not what was built: names the file
@@ -28,8 +30,16 @@ class ContractError(SegexportError):
     """The image or mask contract asked for cannot be served."""
 
 
+class UnsupportedOnTarget(SegexportError):
+    """A graph, or a part of it, that the TensorRT it is meant for does not take."""
+
+
 class EngineUnavailable(SegexportError):
     """The engine's package or device is missing on this machine."""
+
+
+class EngineMismatch(SegexportError):
+    """An engine that was built for another GPU, system or version than the one at hand."""
 
 
 class DataError(SegexportError):

@@ -1,5 +1,6 @@
 // Class map of a segmentation network's logits at any size: bilinear upsampling and argmax in one go, without the
 // upsampled logits ever existing. C++17, no dependencies; the Python package and the C++ runtime compile this file.
+// class_map_cuda.hpp does the same on a GPU.
 //
 // The arithmetic, the same as torch.nn.functional.interpolate(mode="bilinear", align_corners=False) and argmax:
 //
@@ -13,6 +14,7 @@
 //      all four is so everywhere in the cell: no interpolation.
 //   2. Elsewhere let L be the largest over all classes of a class's smallest corner. A class whose largest corner is
 //      below L loses to that class everywhere in the cell: only the others are interpolated.
+// That is so over the reals; in float32, two classes that are a last bit apart may come out the other way round.
 //
 // Compile with -ffp-contract=off for the same bits on every instruction set.
 
@@ -29,6 +31,8 @@
 #include <thread>
 #include <vector>
 
+#include "segexport/class_map_cuda.hpp"  // which compiles without CUDA: source coordinates, and the limit of classes
+
 // One binary for every x86-64: the hot functions exist for AVX-512, AVX2 and the baseline, chosen at load time.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__AVX512F__)
 #define SEGEXPORT_EVERY_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -37,8 +41,6 @@
 #endif
 
 namespace segexport {
-
-constexpr int kMaxClasses = 255;
 
 namespace class_map_detail {
 
@@ -58,11 +60,11 @@ struct Axis {
     std::vector<int> cells;  // first output index of each cell, and the end
 
     Axis(int in, int out) : low(out), weight(out) {
-        const float scale = static_cast<float>(in) / static_cast<float>(out);
+        const float scale = source_scale(in, out);
         for (int i = 0; i < out; ++i) {
-            const float source = std::max(0.0F, scale * (static_cast<float>(i) + 0.5F) - 0.5F);
-            low[i] = std::min(static_cast<int>(source), in - 1);
-            weight[i] = low[i] + 1 < in ? source - static_cast<float>(low[i]) : 0.0F;
+            const Source source = source_of(i, in, scale);
+            low[i] = source.low;
+            weight[i] = source.weight;
             if (i == 0 || low[i] != low[i - 1]) cells.push_back(i);
         }
         cells.push_back(out);
