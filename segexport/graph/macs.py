@@ -142,7 +142,7 @@ def _infer(model: ir.Model) -> dict[str, Shape]:
             proto.graph.initializer.append(tensor)
     try:
         found = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (RuntimeError, ValueError, TypeError):  # an InferenceError is a RuntimeError
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
         return {}
     values = (*found.input, *found.value_info, *found.output)
     return {v.name: _proto_dims(v.type.tensor_type.shape) for v in values if v.type.tensor_type.HasField("shape")}
