@@ -5,6 +5,7 @@
       calibration.json      the ranges that its precision was made with, to build others with (fp16, int8)
       placement.json        which layers are in INT8 (int8)
       engine.onnx           what this bundle's engine runs instead, derived from it; absent where that is the same
+      engine.plan           what TensorRT compiled of that
       segexport.json        the manifest: contract, labels, preprocessing, source, engine, rewrites
       golden/image.png      a generated image in the contract's image size
       golden/reference.*    what PyTorch (fp32) makes of it: a class map (png), or the best classes (json)
@@ -17,6 +18,7 @@ A bundle is never changed: `build --from-bundle` writes a new one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +40,10 @@ from segexport.spec import (
     to_json,
 )
 
-SCHEMA = 3
+SCHEMA = 4
 MODEL = "model.onnx"
 ENGINE_GRAPH = "engine.onnx"
+PLAN = "engine.plan"
 MANIFEST = "segexport.json"
 SUMS = "SHA256SUMS"
 CALIBRATION = "calibration.json"
@@ -48,7 +51,30 @@ PLACEMENT = "placement.json"
 GOLDEN_IMAGE = "golden/image.png"
 CACHE = "cache"
 
-ClassMap = Literal["graph", "host"]
+ClassMap = Literal["graph", "host", "device"]
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    """What a TensorRT plan was built for, and from.
+
+    Attributes:
+        targets: compute capabilities (`sm86`) of a plan of TensorRT for RTX; empty where it chose them itself.
+        compute_capability: of the GPU that classic TensorRT built on (`8.7`), which is the one it runs on.
+        gpu: that GPU's name.
+        system: operating system and architecture, such as `Linux x86_64`.
+        profiles: images it serves, each as `segexport.tensorrt.options.parse_profile` reads them.
+        options: builder options other than the defaults.
+        onnx_sha256: of the graph it was built from.
+    """
+
+    targets: tuple[str, ...]
+    compute_capability: str | None
+    gpu: str | None
+    system: str
+    profiles: tuple[str, ...]
+    options: dict[str, Any]
+    onnx_sha256: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +83,8 @@ class EngineFacts:
 
     `rewrites` are the passes that made `engine.onnx`, `int8` its layers in INT8; with `derived` False there is no such
     file, and the engine runs `model.onnx`. `class_map` says where a class map is made of the logits: by operators of
-    the `graph`, or behind it on the `host`, by `segexport.native`.
+    the `graph`, or behind it on the `host`, by `segexport.native`, or on the `device`, by a CUDA kernel. `plan` is set
+    for TensorRT.
     """
 
     name: str
@@ -68,6 +95,7 @@ class EngineFacts:
     rewrites: tuple[PassResult, ...] = ()
     int8: tuple[str, ...] = ()
     derived: bool = False
+    plan: PlanFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +132,11 @@ class Bundle:
     def engine_graph(self) -> Path:
         """The ONNX graph the engine runs: its own, where one was derived for it, or else the portable one."""
         return self.folder / ENGINE_GRAPH if self.manifest.engine.derived else self.model
+
+    @property
+    def plan(self) -> Path:
+        """What TensorRT compiled."""
+        return self.folder / PLAN
 
     @property
     def cache(self) -> Path:
@@ -146,7 +179,8 @@ def open_bundle(folder: str | Path) -> Bundle:
         raise BundleCorrupt(
             f"{folder / MANIFEST} does not follow its schema ({error!r}): build the bundle again"
         ) from error
-    _require_listed({bundle.engine_graph.name}, verified, folder)
+    needed = {bundle.engine_graph.name, *([PLAN] if bundle.manifest.engine.plan is not None else [])}
+    _require_listed(needed, verified, folder)
     return bundle
 
 
@@ -192,7 +226,9 @@ def _require_listed(names: set[str], listed: set[str], folder: Path) -> None:
 def _manifest(content: dict[str, Any]) -> Manifest:
     rewrites = tuple(pass_result_from_json(r) for r in content["engine"].pop("rewrites", ()))
     derived = any(result.rewritten for result in rewrites)  # what schema 2 did not say
+    plan = content["engine"].pop("plan", None)
     engine = from_json(EngineFacts, {"derived": derived, **content["engine"], "rewrites": rewrites})
+    engine = dataclasses.replace(engine, plan=None if plan is None else from_json(PlanFacts, plan))
     lowering = content.get("lowering")
     own = {
         "engine": engine,

@@ -1,6 +1,7 @@
 """What an ONNX file is: contract and rewrites where segexport wrote it, operators, parameters, and GMACs by stage.
 
-Works on any ONNX file with onnx_ir alone: no engine is asked, and of the weights only shapes are read.
+Works on any ONNX file with onnx_ir alone: no engine is asked, and of the weights only shapes are read. Plans of
+TensorRT for RTX are read by `segexport.tensorrt.plan`.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx_ir as ir
 
-from segexport.bundle import open_bundle
+from segexport.bundle import PLAN, open_bundle
 from segexport.errors import DataError
 from segexport.graph import macs
 from segexport.graph.graph import is_ours, read_facts
+from segexport.graph.load import load_model
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source, to_json
+from segexport.tensorrt.plan import is_plan, of_classic, read_plan
+from segexport.tensorrt.plan_report import PlanReport
 
 SCHEMA = 1
+Kind = Literal["onnx", "plan"]
 STAGES = ("preprocess", *(f"stage {i}" for i in range(1, 5)), "decode head", "classifier", "postprocess", "other")
 """The parts of a SegFormer in the order they run; `other` is what carries none of the names known here."""
 
@@ -96,18 +101,35 @@ class Inspection:
         return sum(stage.multiply_accumulates for stage in self.stages)
 
 
-def inspect_path(path: str | Path) -> tuple[Inspection, ...]:
-    """Inspect an ONNX file, or every graph at the top of a bundle, the portable one first.
+def inspect_path(path: str | Path, kind: Kind | None = None) -> tuple[Inspection | PlanReport, ...]:
+    """Inspect an ONNX file, a plan, or every graph at the top of a bundle, the portable one first, and its plan.
+
+    Args:
+        path: a file or a bundle's folder.
+        kind: take a file for this, and of a bundle only these; by default a file's first bytes tell.
 
     Raises:
-        DataError: no such file, or not ONNX.
+        DataError: no such file, neither ONNX nor a plan, a plan of classic TensorRT, or a bundle without a plan where
+            one is asked for.
         BundleCorrupt: a folder that is no bundle, or not what was built.
     """
     path = Path(path)
     if not path.is_dir():
-        return (inspect_file(path),)
+        return (_inspect_one(path, kind),)
     first = open_bundle(path).model
-    return tuple(map(inspect_file, (first, *sorted(p for p in path.glob("*.onnx") if p != first))))
+    plan = path / PLAN
+    if kind == "plan" and not plan.is_file():
+        raise DataError(f"{path} has no {PLAN}: pass a bundle that was built for TensorRT, or leave out --as plan")
+    graphs = () if kind == "plan" else (first, *sorted(p for p in path.glob("*.onnx") if p != first))
+    plans = (of_classic(plan) or read_plan(plan),) if kind != "onnx" and plan.is_file() else ()
+    return (*map(inspect_file, graphs), *plans)
+
+
+def _inspect_one(path: Path, kind: Kind | None) -> Inspection | PlanReport:
+    if kind is None and path.is_file():
+        # What is neither is refused by what its name says it is.
+        kind = "plan" if is_plan(path) or path.suffix in (".plan", ".engine", ".trt") else "onnx"
+    return read_plan(path) if kind == "plan" else inspect_file(path)
 
 
 def inspect_file(path: str | Path) -> Inspection:
@@ -118,7 +140,7 @@ def inspect_file(path: str | Path) -> Inspection:
         BundleCorrupt: its metadata are segexport's and damaged.
     """
     path = Path(path)
-    model = _load(path)
+    model = load_model(path)
     graph = model.graph
     stages, uncounted = _stages(model)
     weights = _weights(graph)
@@ -139,10 +161,15 @@ def inspect_file(path: str | Path) -> Inspection:
     )
 
 
-def as_json(found: Iterable[Inspection]) -> dict[str, Any]:
-    """Plain values for `inspect --json`: every field of each graph, and its `multiply_accumulates`."""
-    graphs = [{**to_json(one), "multiply_accumulates": one.multiply_accumulates} for one in found]
-    return {"schema": SCHEMA, "graphs": graphs}
+def as_json(found: Iterable[Inspection | PlanReport]) -> dict[str, Any]:
+    """Plain values for `inspect --json`: every field of each graph, with its `multiply_accumulates`, and each plan."""
+    graphs, plans = [], []
+    for one in found:
+        if isinstance(one, PlanReport):
+            plans.append(to_json(one))
+        else:
+            graphs.append({**to_json(one), "multiply_accumulates": one.multiply_accumulates})
+    return {"schema": SCHEMA, "graphs": graphs, "plans": plans}
 
 
 def multiply_accumulates(model: ir.Model | str | Path) -> int:
@@ -154,7 +181,7 @@ def multiply_accumulates(model: ir.Model | str | Path) -> int:
     Raises:
         DataError: the file is missing or not ONNX.
     """
-    loaded = model if isinstance(model, ir.Model) else _load(Path(model))
+    loaded = model if isinstance(model, ir.Model) else load_model(Path(model))
     return sum(found for _, found in macs.of_nodes(loaded) if isinstance(found, int))
 
 
@@ -168,21 +195,6 @@ def stage_of(node: str) -> str:
         name = f"stage {int(found[1]) + 1}"
         return name if name in STAGES else "other"
     return _OUTER.get(scope.partition(".")[0], "other")
-
-
-def _load(path: Path) -> ir.Model:
-    remedy = "pass an .onnx file, or a bundle made by segexport build"
-    if not path.is_file():
-        raise DataError(f"{path} does not exist or is no file: {remedy}")
-    try:
-        model = ir.load(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}): {remedy}") from error
-    except Exception as error:  # protobuf, onnx_ir and their readers of tensors each have their own
-        raise DataError(f"{path} is not ONNX, or damaged ({type(error).__name__}): {remedy}") from error
-    if not model.opset_imports:  # protobuf reads an empty file, and some others, as a message without fields
-        raise DataError(f"{path} is not ONNX (it names no operator set): {remedy}")
-    return model
 
 
 def _stages(model: ir.Model) -> tuple[tuple[Stage, ...], tuple[Uncounted, ...]]:

@@ -8,7 +8,20 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "pillow", "torch", "transformers")
+_PACKAGES = (
+    "cuda-python",
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "pillow",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "torch",
+    "transformers",
+)
 
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 

@@ -16,7 +16,7 @@ import pytest
 
 from segexport import checkpoint as checkpoints
 from segexport import exporter, passes
-from segexport.bundle import SUMS, Bundle
+from segexport.bundle import PLAN, SUMS, Bundle
 from segexport.checkpoint import Checkpoint
 from segexport.errors import BundleCorrupt, DataError
 from segexport.files import sha256_of
@@ -352,6 +352,27 @@ def test_an_engines_own_graph_multiplies_as_much(engine: str, bundle: Bundle, tm
     assert (found.multiply_accumulates, found.uncounted) == (portable.multiply_accumulates, ())
     shown = run_cli("inspect", tmp_path / "engine.onnx").out
     assert ("output     logits float [" in shown) == (found.outputs[0].name == "logits")
+
+
+@pytest.mark.bundle
+def test_a_bundle_with_a_plan_of_classic_tensorrt(bundle: Bundle, tmp_path: Path, run_cli: RunCli) -> None:
+    """Its graphs are shown, and of the plan what can be told."""
+    assert run_cli("inspect", bundle.folder, "--as", "plan").err.startswith(f"error: {bundle.folder} has no {PLAN}: ")
+    folder = shutil.copytree(bundle.folder, tmp_path / "copy")
+    (folder / PLAN).write_bytes(b"ftrt" + bytes(20) + bytes((10, 3, 0, 26)) + bytes(200))
+    with (folder / SUMS).open("a") as sums:
+        sums.write(f"{sha256_of(folder / PLAN)}  {PLAN}\n")
+    found = run_cli("inspect", folder, "--json", tmp_path / "out.json")
+    assert found.code == 0, found.err
+    assert f"file       {folder / PLAN} (0.0 MB, TensorRT 10.3.0.26)" in found.out
+    assert "note       program: only EngineInspector can read it" in found.out
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert [one["version"] for one in content["plans"]] == ["10.3.0.26"]
+    assert content["graphs"][0]["file"] == str(folder / "model.onnx")
+    only_graphs = run_cli("inspect", folder, "--as", "onnx").out
+    assert PLAN not in only_graphs
+    assert "GMACs" in only_graphs
+    assert "GMACs" not in run_cli("inspect", folder, "--as", "plan").out
 
 
 def test_a_file_of_another_program(tmp_path: Path, run_cli: RunCli) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,13 @@ from segexport.cli.console import err, out
 if TYPE_CHECKING:
     from segexport.bench import Result
     from segexport.bench.explanation import Explanation
+
+
+class Inspected(str, enum.Enum):
+    """What `inspect --as` takes."""
+
+    onnx = "onnx"
+    plan = "plan"
 
 
 def bench(
@@ -93,7 +101,9 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Images of any size.")],
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for NAME_mask.png and NAME_overlay.png.")],
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    device: Annotated[str | None, typer.Option(help="An OpenVINO device other than the bundle's.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Another device than the bundle's: OpenVINO's GPU.0, or cuda:1.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Class map and overlay of each image, in the image's own size."""
@@ -106,7 +116,9 @@ def predict(
 def selftest(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    device: Annotated[str | None, typer.Option(help="An OpenVINO device other than the bundle's.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Another device than the bundle's: OpenVINO's GPU.0, or cuda:1.")
+    ] = None,
 ) -> None:
     """Run the bundle's golden image here and compare with what was built."""
     from segexport.bundle import open_bundle
@@ -117,21 +129,31 @@ def selftest(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="An .onnx file, or a bundle.")],
+    path: Annotated[Path, typer.Argument(help="An .onnx file, a TensorRT for RTX plan, or a bundle.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    kind: Annotated[
+        Inspected | None, typer.Option("--as", help="What to take it for, if not what it looks like.")
+    ] = None,
 ) -> None:
-    """Contract, rewrites, operators, parameters and multiply-accumulates (GMACs) by stage of a graph."""
+    """What a graph is (contract, rewrites, operators, GMACs by stage), and what TensorRT made of it, without a GPU."""
     from segexport import inspection
     from segexport.files import write_file
-    from segexport.report import inspection as report
+    from segexport.report import inspection as of_graph
+    from segexport.report import plan as of_plan
+    from segexport.tensorrt.plan_report import PlanReport
 
-    found = inspection.inspect_path(path)
+    asked: Any = kind.value if kind else None
+    found = inspection.inspect_path(path, asked)
     if json_file is not None:
         write_file(json_file, (json.dumps(inspection.as_json(found), indent=2, allow_nan=False) + "\n").encode())
     for one in found:
-        for line in report.lines(one):
+        if isinstance(one, PlanReport):
+            for part in of_plan.parts(one):
+                out.print(part, markup=False)
+            continue
+        for line in of_graph.lines(one):
             out.print(line, markup=False)
-        out.print(report.table(one))
+        out.print(of_graph.table(one))
 
 
 def engines() -> None:
@@ -139,7 +161,10 @@ def engines() -> None:
     from segexport.engines import infos
     from segexport.report import summary
 
-    out.print(summary.engines_table(infos()))
+    found = infos()
+    out.print(summary.engines_table(found))
+    for line in summary.of_missing(found):
+        out.print(line, markup=False)
 
 
 def demo(

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from rich.table import Table
 
 from segexport import machine
-from segexport.bundle import MODEL, Bundle
+from segexport.bundle import MODEL, Bundle, PlanFacts
 from segexport.engines.base import EngineInfo
 from segexport.golden import Selftest
 from segexport.precision.emulate import FP16_EMULATED
 from segexport.precision.ranges import Ranges
 from segexport.spec import DYNAMIC, Contract, PassResult, format_size
+from segexport.tensorrt.plan import read_plan
+from segexport.tensorrt.plan_file import is_plan
 
 _NAMED = 2
 """Places a pass rewrote that are named on the terminal; some rewrite one in every block. The manifest has them all."""
@@ -32,8 +34,12 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
     yield f"input      {manifest.preprocessing.found_in}"
     yield from rewrite_lines((*manifest.rewrites, *facts.rewrites))
     yield from _precision_lines(bundle)
+    if facts.plan is not None:
+        yield from _plan_lines(bundle, facts.plan)
     what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
     yield f"golden     {manifest.golden['agreement_with_pytorch']:.3%} of the {what} as PyTorch"
+    if not manifest.golden.get("engine_ran", True):
+        yield "           by the engine's graph on the CPU: without a GPU the engine itself was built and not run"
     if (equal := manifest.golden.get("resize_equal_to_pillow")) is not None:
         yield f"resize     {equal:.3%} of the golden image's pixels as Pillow {manifest.golden['resize_pillow']}"
     for note in manifest.notes:
@@ -52,8 +58,31 @@ def _precision_lines(bundle: Bundle) -> Iterator[str]:
         yield f"fp32       kept, near FP16's largest number: {', '.join(manifest.lowering.fp32)}"
     if manifest.precision == "int8":
         yield f"int8       {len(engine.int8)} layers on {engine.name}, {len(manifest.lowering.int8)} in {MODEL}"
-    if manifest.precision == "fp16" and engine.derived:
+    if manifest.precision == "fp16" and engine.derived and engine.plan is None:
         yield f"note       {FP16_EMULATED}"
+
+
+def _plan_lines(bundle: Bundle, facts: PlanFacts) -> Iterator[str]:
+    """What TensorRT made of the graph, as its plan tells it."""
+    yield f"profiles   {', '.join(facts.profiles)}"
+    if bundle.manifest.engine.class_map == "device":
+        yield "class map  by a CUDA kernel behind the engine, whose output is the logits"
+    if is_plan(bundle.plan):
+        found = read_plan(bundle.plan)
+        yield f"targets    {', '.join(found.targets) or 'unknown'}"
+        for program in found.programs[:1]:
+            attention = program.attention
+            yield (
+                f"plan       {bundle.plan.stat().st_size / 1e6:.1f} MB, {attention.fused} of "
+                f"{'unknown' if attention.blocks is None else attention.blocks} attention blocks fused, "
+                f"{_megabytes(program.traffic_bytes)} moved a call, {_megabytes(program.scratch_bytes)} scratch"
+            )
+    elif facts.compute_capability is not None:
+        yield f"plan       {bundle.plan.stat().st_size / 1e6:.1f} MB for {facts.gpu} ({facts.compute_capability})"
+
+
+def _megabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:.0f} MB"
 
 
 def of_ranges(ranges: Ranges) -> Iterator[str]:
@@ -88,8 +117,12 @@ def rewrite_lines(rewrites: Iterable[PassResult]) -> Iterator[str]:
         more = len(result.rewritten) - _NAMED
         done = ", ".join(result.rewritten[:_NAMED]) or "nothing to rewrite"
         yield f"rewrite    {result.name} ({result.claim}): {done}{f' and {more} more' if more > 0 else ''}"
+        places: dict[str, list[str]] = {}
         for declined in result.declined:
-            yield f"           declined {declined.node}: {declined.reason}"
+            places.setdefault(declined.reason, []).append(declined.node)
+        for reason, nodes in places.items():
+            others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+            yield f"           declined {nodes[0]}{others}: {reason}"
 
 
 def of_selftest(result: Selftest) -> str:
@@ -104,16 +137,20 @@ def of_selftest(result: Selftest) -> str:
 def engines_table(infos: Iterable[EngineInfo]) -> Table:
     """Every engine, in order of preference."""
     drawn = Table()
-    for column in ("engine", "version", "devices", "precisions", "install"):
-        drawn.add_column(column)
+    for column in ("engine", "version", "devices", "precisions"):
+        drawn.add_column(column, no_wrap=column == "engine")
     for info in infos:
         name = info.name if info.builds else f"{info.name} (reference)"
-        version = info.version or "not installed"
-        drawn.add_row(
-            name,
-            version,
-            ", ".join(info.devices) or "-",
-            ", ".join(info.precisions) if info.version else "-",
-            "" if info.version else info.install.replace("[", r"\["),
-        )
+        devices = ", ".join(info.devices) or ("none; builds" if info.version and info.builds_anywhere else "-")
+        precisions = ", ".join(info.precisions) if info.version else "-"
+        drawn.add_row(name, info.version or "not installed", devices, precisions)
     return drawn
+
+
+def of_missing(infos: Iterable[EngineInfo]) -> Iterator[str]:
+    """For every engine that cannot run here, what is missing and how to get it."""
+    for info in infos:
+        if info.version is None:
+            yield info.missing or f"{info.name} is not installed: {info.install}"
+        elif info.missing:
+            yield f"{info.name} cannot run here: {info.missing}"
