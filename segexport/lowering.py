@@ -7,10 +7,15 @@ FP32, in its own form, from the same placement and ranges.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
 
 from segexport import passes
 from segexport.errors import PrecisionError
 from segexport.graph.graph import Graph
+from segexport.passes import Accumulate
+from segexport.passes.match import scope_of
 from segexport.precision.emulate import emulate_fp16
 from segexport.precision.fp16 import to_fp16
 from segexport.precision.int8 import FORMS, to_int8
@@ -99,6 +104,57 @@ def derive(fp32: Graph, portable: Graph, engine: str, recipe: Recipe) -> Derived
     rewrites = made.rewrites[earlier:]
     changed = bool(int8) or any(result.rewritten for result in rewrites)
     return Derived(made if changed else None, rewrites, int8)
+
+
+def derive_for_tensorrt(
+    portable: Graph,
+    class_map: Literal["graph", "device"] | None = None,
+    attention_accumulate: Accumulate | None = None,
+    *,
+    fixed_size: bool = True,
+) -> Derived:
+    """What either TensorRT compiles in place of the portable graph, in whose precision; that stays as it is.
+
+    Args:
+        portable: the graph that ships, in FP32, FP16 or INT8 over FP16.
+        class_map: `device` ends it at the logits, [N, classes, h, w] in its own precision, for a kernel behind it.
+            Where the contract is not a class map the pass declines and says so. `device` if None.
+        attention_accumulate: what fused attention adds its scores up in; FP32 if None.
+        fixed_size: whether the engine serves the graph's size alone; otherwise `graph.open_size` comes behind this.
+    """
+    made = portable.copy()
+    earlier = len(made.rewrites)
+    chosen = passes.for_tensorrt(
+        precision_of(portable),
+        on_device=class_map != "graph",
+        accumulate=attention_accumulate or "fp32",
+        fixed_size=fixed_size,
+    )
+    if not portable.rewrites:  # without rewrites, none of an engine's either, but for what was asked for
+        asked = (passes.ClassMapOnDevice, passes.HalfScores)
+        chosen = tuple(one for one in chosen if isinstance(one, asked))
+    passes.run(made, chosen)
+    rewrites = made.rewrites[earlier:]
+    return Derived(made if any(result.rewritten for result in rewrites) else None, rewrites, _int8_layers(made))
+
+
+def precision_of(portable: Graph) -> Precision:
+    """The precision of a portable graph, from its constants: int8 where weights are, fp16 where any number is half."""
+    kinds = {value.dtype for value in portable.model.graph.initializers.values()}
+    if ir.DataType.INT8 in kinds:
+        return "int8"
+    return "fp16" if ir.DataType.FLOAT16 in kinds else "fp32"
+
+
+def _int8_layers(graph: Graph) -> tuple[str, ...]:
+    """The layers whose weights are in INT8."""
+    found = []
+    for node in graph.model.graph:
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
+        maker = weight.producer() if weight is not None else None
+        if node.op_type in ("Conv", "MatMul", "Gemm") and maker is not None and maker.op_type == "DequantizeLinear":
+            found.append(scope_of(node))
+    return tuple(found)
 
 
 def _emulated(portable: Graph) -> Derived:

@@ -24,9 +24,10 @@ class Linear:
     def replace(self, graph: ir.Graph, weight: Float64, bias: Float64) -> None:
         """Give it other weights, in place; the old ones may have other readers and stay."""
         writer = Writer(graph, scope_of(self.product), before=self.product)
-        self.product.replace_input_with(1, writer.constant(weight, "folded_weight", np.float32))
+        kind = np.float16 if self.product.outputs[0].dtype == ir.DataType.FLOAT16 else np.float32
+        self.product.replace_input_with(1, writer.constant(weight, "folded_weight", kind))
         index = 1 if self.add.inputs[0] is self.product.outputs[0] else 0
-        self.add.replace_input_with(index, writer.constant(bias, "folded_bias", np.float32))
+        self.add.replace_input_with(index, writer.constant(bias, "folded_bias", kind))
 
 
 def linear_of(product: ir.Node) -> Linear:

@@ -24,7 +24,8 @@ _SWAP = (0, 2, 1)
 
 
 class PointwiseMlp:
-    """Before and after; the change to planes is Transpose and Reshape, back to tokens Reshape and Transpose:
+    """Before and after; the change to planes was Transpose and Reshape, and becomes Reshape and Transpose of four
+    dimensions, which engines that compute channels last leave out; back to tokens likewise:
 
     tokens -> MatMul W1 -> Add b1 -> planes -> Conv depthwise -> tokens -> GELU -> MatMul W2 -> Add b2
     tokens -> planes -> Conv W1 + b1 -> Conv depthwise -> GELU -> Conv W2 + b2 -> tokens
@@ -117,25 +118,25 @@ def _write(graph: ir.Graph, block: _Block) -> None:
     batch, _, height, width = dims(conv.inputs[0])
     channels = len(block.expand.weight)
     writer = Writer(graph, scope_of(block.expand.product), before=conv)
-    swapped = writer.op("Transpose", [block.tokens], shape=[batch, channels, dims(block.tokens)[1]], perm=_SWAP)
-    target = writer.constant([-1, channels, height, width], "planes", np.int64)
-    planes = writer.op("Reshape", [swapped, target], shape=[batch, channels, height, width])
+    target = writer.constant([-1, height, width, channels], "planes", np.int64)
+    last = writer.op("Reshape", [block.tokens, target], shape=[batch, height, width, channels])
+    planes = writer.op("Transpose", [last], shape=[batch, channels, height, width], perm=[0, 3, 1, 2])
     conv.replace_input_with(0, _pointwise(writer, planes, block.expand))
     for node in block.activation:
         for index, value in enumerate(node.inputs):
             if value is block.activated:
                 node.replace_input_with(index, conv.outputs[0])
         node.outputs[0].shape = ir.Shape(dims(conv.outputs[0]))
-    last = block.reduce.product.inputs[0]
-    assert last is not None
-    last = conv.outputs[0] if last is block.activated else last
+    activated = block.reduce.product.inputs[0]
+    assert activated is not None
+    activated = conv.outputs[0] if activated is block.activated else activated
     writer = Writer(graph, scope_of(block.reduce.product), before=block.reduce.add)
-    reduced = _pointwise(writer, last, block.reduce)
+    reduced = _pointwise(writer, activated, block.reduce)
     batch, channels_out, height, width = dims(reduced)
     count = dims(block.activated)[1]
-    target = writer.constant([-1, channels_out, count], "tokens", np.int64)
-    flat = writer.op("Reshape", [reduced, target], shape=[batch, channels_out, count])
-    tokens = writer.op("Transpose", [flat], shape=[batch, count, channels_out], perm=_SWAP)
+    last = writer.op("Transpose", [reduced], shape=[batch, height, width, channels_out], perm=[0, 2, 3, 1])
+    target = writer.constant([-1, count, channels_out], "tokens", np.int64)
+    tokens = writer.op("Reshape", [last, target], shape=[batch, count, channels_out])
     block.reduce.add.outputs[0].replace_all_uses_with(tokens)
 
 

@@ -29,6 +29,7 @@ LARGEST = 65504.0
 LIMIT = LARGEST / 4
 """A module that came this near on the images seen is kept in FP32: other images go further."""
 
+_PRODUCTS = {"Conv", "MatMul", "Gemm"}
 _FP32_OPERATORS = {"Softmax", "ReduceMean", "ReduceSum", "GlobalAveragePool"}
 _ALWAYS_FP32 = {"Resize": (1, 2), "QuantizeLinear": (1,), "DequantizeLinear": (1,)}
 """Inputs that stay FP32 whatever the operator computes in, by index: a Resize's region and scales."""
@@ -59,8 +60,12 @@ def to_fp16(graph: Graph, peaks: Mapping[str, float]) -> tuple[str, ...]:
     _scale_input(graph.model.graph, nodes[0], peaks)
     converter = _Converter(graph.model.graph)
     kept = []
+    guards = set()
+    for node in list(nodes):
+        if _is_near(node, wide) and node.op_type in _PRODUCTS:
+            guards.add(_guard(graph.model.graph, node, nodes, wide))
     for node in nodes:
-        near = _has_wide_constant(node) or any(value in wide for value in (*node.inputs, *node.outputs))
+        near = node in guards or _is_near(node, wide)
         if near and _floats(node):
             kept.append(scope_of(node))
         converter.convert(node, _FLOAT if near or node.op_type in _FP32_OPERATORS else _HALF)
@@ -125,6 +130,36 @@ def _scale_input(graph: ir.Graph, first: ir.Node, peaks: Mapping[str, float]) ->
     scale = writer.constant(1 / factor, "to_fp16", np.float32)
     first.replace_input_with(0, writer.op("Mul", [value, scale], shape=dims(value), name="to_fp16"))
     first.replace_input_with(1, writer.constant(tensor.numpy() * factor, "fp16_weight", np.float32))
+
+
+def _is_near(node: ir.Node, wide: set[ir.Value]) -> bool:
+    return _has_wide_constant(node) or any(value in wide for value in (*node.inputs, *node.outputs))
+
+
+def _guard(graph: ir.Graph, node: ir.Node, nodes: list[ir.Node], wide: set[ir.Value]) -> ir.Node:
+    """Put the larger of it and FP32's lowest number behind a product that stays in FP32, which changes nothing.
+
+    TensorRT for RTX 1.7.1 takes a product between casts to and from FP32 for one in FP16, rounds its weights, and those
+    beyond 65504 become infinite. With another operator between product and cast it does not, as its plans show; a bias
+    in an addition of its own would do for a MatMul, but not for a Conv.
+    """
+    output = node.outputs[0]
+    readers = [(use.node, use.idx) for use in output.uses()]
+    known = {reader for reader, _ in readers}
+    writer = Writer(graph, scope_of(node), before=next((other for other in graph if other in known), None))
+    lowest = writer.constant(np.finfo(np.float32).min, "lowest", np.float32)
+    guarded = writer.op("Max", [output, lowest], shape=dims(output), name="kept_in_fp32")
+    for reader, index in readers:
+        reader.replace_input_with(index, guarded)
+    made = guarded.producer()
+    assert made is not None
+    nodes.insert(nodes.index(node) + 1, made)
+    if output in wide:
+        wide.add(guarded)
+    if output.is_graph_output():
+        graph.outputs[list(graph.outputs).index(output)] = guarded
+        output.name, guarded.name = f"{output.name}_product", output.name
+    return made
 
 
 def _floats(node: ir.Node) -> bool:

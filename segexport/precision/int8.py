@@ -37,17 +37,20 @@ _OPSET_FP16_SCALES = 19
 class Form:
     """How a target likes INT8: unsigned activations with a zero point, or signed ones around 0; what it cannot do well.
 
-    Weights are whole numbers up to `weight_levels` either way.
+    Weights are whole numbers up to `weight_levels` either way. With `attention_whole` no pair stands between an
+    attention's product and the moves that put its heads together.
     """
 
     unsigned: bool
     without: frozenset[Kind] = frozenset()
     weight_levels: int = 127
+    attention_whole: bool = False
 
 
 FORMS: Mapping[str, Form] = {
-    # Depthwise convolutions in INT8 become dense ones there, with four times the weights.
-    "tensorrt": Form(unsigned=False, without=frozenset({"depthwise"})),
+    # Depthwise convolutions in INT8 become dense ones there, with four times the weights. Attention whose output alone
+    # is quantised is not fused; behind its heads' reshape it is.
+    "tensorrt": Form(unsigned=False, without=frozenset({"depthwise"}), attention_whole=True),
     # x86 CPUs without VNNI add two products of 8 by 8 bits in 16 and clip: weights of 7 bits never reach that. What
     # ONNX Runtime calls reduce_range and NNCF the overflow fix; docs/precision.md has what it saves and costs.
     "openvino": Form(unsigned=True, weight_levels=63),
@@ -78,7 +81,7 @@ def to_int8(graph: Graph, placement: Placement, ranges: Ranges, form: Form) -> t
         raise PrecisionError(
             f"the calibration table has no range of {missing}: calibrate again with segexport calibrate"
         )
-    for value, readers in _sources(chosen).items():
+    for value, readers in _sources(chosen, form.attention_whole).items():
         found = [ranges.layers[layer.name] for layer in readers.layers]
         _quantise_activation(model.graph, value, readers.nodes, found, form)
     for layer in chosen:
@@ -97,7 +100,7 @@ class _Readers:
     nodes: list[ir.Node]
 
 
-def _sources(chosen: list[Layer]) -> dict[ir.Value, _Readers]:
+def _sources(chosen: list[Layer], attention_whole: bool) -> dict[ir.Value, _Readers]:
     """Where each layer's input is made, upwards through moves that only lead to layers in INT8."""
     edges = {layer.node for layer in chosen}
     sources: dict[ir.Value, _Readers] = {}
@@ -106,11 +109,20 @@ def _sources(chosen: list[Layer]) -> dict[ir.Value, _Readers]:
         while (node := value.producer()) is not None and node.op_type in _MOVES and _only_quantised(value, edges):
             assert node.inputs[0] is not None
             value, reader = node.inputs[0], node
+        if attention_whole and _is_product(value.producer()):
+            value, reader = layer.input, layer.node
         readers = sources.setdefault(value, _Readers([], []))
         readers.layers.append(layer)
         if reader not in readers.nodes:
             readers.nodes.append(reader)
     return sources
+
+
+def _is_product(node: ir.Node | None) -> bool:
+    """Whether it multiplies two computed values, as attention does."""
+    if node is None or node.op_type != "MatMul" or node.inputs[1] is None:
+        return False
+    return ir.convenience.get_const_tensor(node.inputs[1]) is None
 
 
 def _only_quantised(value: ir.Value, edges: set[ir.Node]) -> bool:

@@ -16,7 +16,7 @@ from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source
 
 
 def graph_of(signature: str, body: str, constants: Mapping[str, np.ndarray]) -> Graph:
-    """A graph in ONNX's own text form; float constants become float32, whole ones int64.
+    """A graph in ONNX's own text form; float constants become float32 unless they are float16, whole ones int64.
 
     Args:
         signature: name, inputs and outputs, such as `(float[1,4] x) => (float[1,4] y)`.
@@ -26,8 +26,8 @@ def graph_of(signature: str, body: str, constants: Mapping[str, np.ndarray]) -> 
     text = f'<ir_version: 10, opset_import: ["" : 18, "com.microsoft" : 1]> handmade {signature} {{ {body} }}'
     model = onnx.parser.parse_model(text)
     for name, array in constants.items():
-        dtype = np.float32 if array.dtype.kind == "f" else np.int64
-        model.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(dtype), name))
+        kept = array if array.dtype == np.float16 else array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(kept, name))
     for node in model.graph.node:
         node.name = node.output[0]
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)

@@ -368,3 +368,20 @@ class TestSegFormer:
                 assert above.op_type != "DequantizeLinear"
             if node.name.startswith("segformer."):
                 assert "QuantizeLinear" not in {use.node.op_type for use in node.outputs[0].uses()}
+
+
+def test_attention_stays_whole_where_the_target_fuses_it() -> None:
+    """The pair stands behind the moves that put the heads together, or before them for targets that do not mind."""
+    body = """
+        p = MatMul (a, b)
+        t = Transpose <perm=[0,2,1,3]> (p)
+        r = Reshape (t, join)
+        y = MatMul (r, w)"""
+    signature = "(float[1,2,6,5] a, float[1,2,5,4] b) => (float[1,6,3] y)"
+    graph = modules(signature, body, {"join": np.array([0, -1, 8]), "w": RNG.normal(size=(8, 3))})
+    ranges = table({"y": around(-4, 4)})
+    read = {}
+    for form in (SIGNED, FORMS["tensorrt"]):
+        (pair,) = pairs(quantised(graph, ranges, form), "QuantizeLinear")
+        read[form] = pair.inputs[0].producer().op_type
+    assert read == {SIGNED: "MatMul", FORMS["tensorrt"]: "Reshape"}
