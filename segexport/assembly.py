@@ -16,21 +16,26 @@ from segexport.bundle import (
     GOLDEN_IMAGE,
     PLACEMENT,
     Bundle,
+    ClassMap,
     EngineFacts,
     Manifest,
     write_manifest,
 )
 from segexport.calibration.sources import ranges_for
 from segexport.decision import agreement
-from segexport.engines import EngineInfo, open_runner
+from segexport.engines import ON_GPU, EngineInfo, hardware, info, open_runner
+from segexport.engines.rehearsal import rehearse
 from segexport.errors import ContractError, PrecisionError
 from segexport.graph.graph import Graph
+from segexport.graph.open_size import open_size
 from segexport.images import read_image
-from segexport.lowering import PORTABLE, Derived, Recipe, complete, derive
-from segexport.machine import processor
+from segexport.lowering import PORTABLE, Derived, Recipe, complete, derive, derive_for_tensorrt
 from segexport.precision.placement import Placement, read_placement
 from segexport.precision.ranges import Ranges
 from segexport.spec import Precision
+from segexport.tensorrt.flavour import FLAVOURS
+from segexport.tensorrt.options import DEFAULTS, TensorRtOptions, profiles_of, require_possible, serves_one_size
+from segexport.tensorrt.planning import make_plan
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -72,20 +77,47 @@ def recipe_for(
 def with_engine_graph(
     folder: Path, manifest: Manifest, fp32: Graph, portable: Graph, recipe: Recipe, progress: Progress
 ) -> Manifest:
-    """Write what the engine runs, where it is not the portable graph, and what both were made with."""
+    """Write what an engine runs, where it is not the portable graph, and what both were made with."""
     progress("deriving the engine's graph")
     on_cpu = manifest.engine.device == "CPU"  # what pays was measured on CPUs
     derived = derive(fp32, portable, manifest.engine.name, recipe) if on_cpu else Derived(None)
     if derived.graph is not None:
         derived.graph.save(folder / ENGINE_GRAPH)
+    on_host = any(result.rewritten for result in derived.rewrites if result.name == passes.ClassMapOnHost.name)
+    return _with_derived(manifest, derived, "host" if on_host else "graph")
+
+
+def with_plan(
+    folder: Path, manifest: Manifest, portable: Graph, options: TensorRtOptions, progress: Progress
+) -> Manifest:
+    """Write the graph that TensorRT compiles, and the plan it makes of that."""
+    progress("rewriting the graph for TensorRT")
+    profiles = profiles_of(options, portable.contract)
+    fixed = serves_one_size(profiles, portable.contract)
+    derived = derive_for_tensorrt(portable, options.class_map, options.attention_accumulate, fixed_size=fixed)
+    graph = derived.graph or portable
+    graph = graph if fixed else open_size(graph)
+    graph.save(folder / ENGINE_GRAPH)
+    derived = dataclasses.replace(derived, graph=graph)
+    on_device = any(result.rewritten for result in derived.rewrites if result.name == passes.ClassMapOnDevice.name)
+    manifest = _with_derived(manifest, derived, "device" if on_device else "graph")
+    flavour = FLAVOURS[manifest.engine.name]
+    plan = make_plan(folder, folder / ENGINE_GRAPH, flavour, options, profiles, progress)
+    return dataclasses.replace(manifest, engine=dataclasses.replace(manifest.engine, plan=plan))
+
+
+def save_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write the ranges and the placement that a bundle's precision was made with."""
     if recipe.ranges is not None:
         recipe.ranges.save(folder / CALIBRATION)
     if recipe.placement is not None:
         recipe.placement.save(folder / PLACEMENT)
-    on_host = any(result.rewritten for result in derived.rewrites if result.name == passes.ClassMapOnHost.name)
+
+
+def _with_derived(manifest: Manifest, derived: Derived, class_map: ClassMap) -> Manifest:
     facts = dataclasses.replace(
         manifest.engine,
-        class_map="host" if on_host else "graph",
+        class_map=class_map,
         rewrites=derived.rewrites,
         int8=derived.int8,
         derived=derived.graph is not None,
@@ -96,16 +128,39 @@ def with_engine_graph(
 def finish(folder: Path, manifest: Manifest, progress: Progress) -> None:
     """Build for the engine, record what it makes of the golden image, and seal the bundle."""
     facts = manifest.engine
-    progress(f"building for {facts.name} {facts.version}")
+    can_run = bool(info(facts.name).devices)
+    progress(f"running {facts.name} {facts.version}" if can_run else "running the engine's graph on the CPU")
     picture = read_image(folder / GOLDEN_IMAGE)
-    with open_runner(Bundle(folder, manifest)) as runner:
+    bundle = Bundle(folder, manifest)
+    with open_runner(bundle) if can_run else rehearse(bundle) as runner:
         found = golden.decide(runner, picture)
-    shutil.rmtree(folder / CACHE, ignore_errors=True)  # by this folder's path, which the bundle will not have
+    if facts.plan is None:
+        shutil.rmtree(folder / CACHE, ignore_errors=True)  # by this folder's path, which the bundle will not have
     golden.write(folder, "engine", found, manifest.labels)
     equal = agreement(found, golden.read(folder, "reference"))
     progress("sealing the bundle")
-    facts_of_golden = {**manifest.golden, "seed": golden.GOLDEN_SEED, "agreement_with_pytorch": equal}
+    facts_of_golden = {
+        **manifest.golden,
+        "seed": golden.GOLDEN_SEED,
+        "agreement_with_pytorch": equal,
+        "engine_ran": can_run,
+    }
     write_manifest(folder, dataclasses.replace(manifest, golden=facts_of_golden))
+
+
+def require_options(chosen: EngineInfo, options: TensorRtOptions, precision: Precision) -> None:
+    """Refuse options that the engine does not have, before any work is done for it.
+
+    Raises:
+        ContractError: TensorRT's options for another engine.
+        EngineUnavailable: an option that this TensorRT lacks.
+    """
+    if chosen.name in FLAVOURS:
+        require_possible(options, FLAVOURS[chosen.name], chosen.version or "", precision)
+    elif options != DEFAULTS:
+        raise ContractError(
+            f"{chosen.name} takes none of TensorRT's options: leave them out, or pass --engine tensorrt-rtx or tensorrt"
+        )
 
 
 def require_precision(precision: str, calibration: object, has_ranges: bool = False) -> None:
@@ -126,4 +181,5 @@ def require_precision(precision: str, calibration: object, has_ranges: bool = Fa
 
 def engine_facts(chosen: EngineInfo, device: str | None) -> EngineFacts:
     """What a bundle is built for, before it is."""
-    return EngineFacts(chosen.name, chosen.version or "", device or "CPU", processor())
+    default = "GPU" if chosen.name in ON_GPU else "CPU"
+    return EngineFacts(chosen.name, chosen.version or "", device or default, hardware(chosen.name, device))

@@ -14,9 +14,12 @@ from segexport.assembly import (
     finish,
     images_done,
     recipe_for,
+    require_options,
     require_precision,
+    save_recipe,
     silent,
     with_engine_graph,
+    with_plan,
 )
 from segexport.bundle import GOLDEN_IMAGE, MODEL, Bundle, Manifest, open_bundle
 from segexport.calibration.sources import ranges_for
@@ -31,6 +34,8 @@ from segexport.lowering import PORTABLE, lower
 from segexport.precision.placement import Placement
 from segexport.precision.ranges import Ranges
 from segexport.spec import ChannelOrder, MaskSize, Output, Precision, ResizeMode, Size
+from segexport.tensorrt.flavour import FLAVOURS
+from segexport.tensorrt.options import DEFAULTS, TensorRtOptions
 
 
 def export(
@@ -91,6 +96,7 @@ def build(
     random_init: bool = False,
     revision: str | None = None,
     device: str | None = None,
+    tensorrt: TensorRtOptions = DEFAULTS,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
@@ -99,7 +105,7 @@ def build(
     Args:
         model: a folder, hub id or alias (see `segexport.checkpoint.load`), or a checkpoint already loaded.
         out: the bundle's folder; it appears whole or not at all.
-        engine: `auto`, `onnxruntime` or `openvino`.
+        engine: `auto`, or one of `segexport.engines.ENGINES`.
         precision: `fp32`; `bf16` (OpenVINO, on CPUs that have it); `fp16`; or `int8`, which needs `calibration`.
         size: height and width of the network's input; the processor's own if None.
         batch: images a call, or `segexport.spec.DYNAMIC`.
@@ -118,6 +124,7 @@ def build(
         random_init: random weights, for latency and parity only.
         revision: branch, tag or commit on the hub.
         device: an OpenVINO device.
+        tensorrt: how to build an engine of either TensorRT.
         overwrite: replace a bundle that stands at `out`.
         progress: told the name of each step as it starts.
 
@@ -128,6 +135,7 @@ def build(
     require_precision(precision, calibration)
     require_absent(Path(out), overwrite)
     chosen = choose(engine, precision)
+    require_options(chosen, tensorrt, precision)
     progress("reading the checkpoint")
     loaded = (
         model if isinstance(model, Checkpoint) else checkpoint.load(model, revision=revision, random_init=random_init)
@@ -159,7 +167,11 @@ def build(
         manifest = _manifest(graph, chosen, device, precision, loaded.notes)
         resized = golden.resize_facts(graph.contract, graph.preprocessing, picture)
         manifest = dataclasses.replace(manifest, golden=resized, lowering=lowering)
-        manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
+        save_recipe(folder, recipe)
+        if chosen.name in FLAVOURS:
+            manifest = with_plan(folder, manifest, portable, tensorrt, progress)
+        else:
+            manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
         finish(folder, manifest, progress)
     return open_bundle(out)
 

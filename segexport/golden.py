@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import PIL
 
-from segexport import machine, scenes
+from segexport import scenes
 from segexport.bundle import GOLDEN_IMAGE, Bundle
 from segexport.decision import Decision, agreement, decision
-from segexport.engines import Runner, info, open_runner
+from segexport.engines import Runner, hardware, info, open_runner
 from segexport.engines.base import as_batch, in_order
 from segexport.errors import SelftestFailed
 from segexport.graph.resize import equal_to_pillow
@@ -82,7 +82,7 @@ def selftest(bundle: Bundle, *, threads: int | None = None, device: str | None =
     with open_runner(bundle, threads=threads, device=device) as runner:
         found = decide(runner, read_image(bundle.folder / GOLDEN_IMAGE))
     facts = bundle.manifest.engine
-    here = (info(facts.name).version, device or facts.device, machine.processor())
+    here = (info(facts.name).version, device or facts.device, hardware(facts.name, device))
     same = here == (facts.version, facts.device, facts.machine)
     result = Selftest(
         agreement=agreement(found, read(bundle.folder, "engine")),

@@ -7,8 +7,19 @@ import shutil
 from pathlib import Path
 
 from segexport import __version__, machine
-from segexport.assembly import Progress, engine_facts, finish, recipe_for, require_precision, silent, with_engine_graph
-from segexport.bundle import CALIBRATION, ENGINE_GRAPH, MODEL, PLACEMENT, Bundle, Manifest, open_bundle
+from segexport.assembly import (
+    Progress,
+    engine_facts,
+    finish,
+    recipe_for,
+    require_options,
+    require_precision,
+    save_recipe,
+    silent,
+    with_engine_graph,
+    with_plan,
+)
+from segexport.bundle import CACHE, CALIBRATION, ENGINE_GRAPH, MODEL, PLACEMENT, Bundle, Manifest, open_bundle
 from segexport.engines import EngineInfo, choose
 from segexport.errors import PrecisionError
 from segexport.files import new_folder, require_absent
@@ -17,6 +28,9 @@ from segexport.lowering import PORTABLE, Recipe, lower
 from segexport.precision.placement import Placement
 from segexport.precision.ranges import Ranges
 from segexport.spec import Precision
+from segexport.tensorrt.flavour import FLAVOURS
+from segexport.tensorrt.options import DEFAULTS, TensorRtOptions
+from segexport.tensorrt.planning import TIMINGS
 
 
 def rebuild(
@@ -30,13 +44,15 @@ def rebuild(
     seed: int = 0,
     placement: str | Path | Placement | None = None,
     device: str | None = None,
+    tensorrt: TensorRtOptions = DEFAULTS,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
     """A new bundle for another engine or in another precision; needs neither PyTorch nor the checkpoint.
 
     Args:
-        source: a bundle, which stays as it is. Other precisions are made of one in fp32.
+        source: a bundle, which stays as it is. Other precisions are made of one in fp32; a TensorRT engine of one in
+            its own precision too, since `model.onnx` is what TensorRT takes.
         out: the new bundle's folder.
         engine: as for `build`.
         precision: as for `build`; the source's own if None.
@@ -45,6 +61,7 @@ def rebuild(
         seed: as for `build`.
         placement: as for `build`.
         device: as for `build`.
+        tensorrt: as for `build`.
         overwrite: as for `build`.
         progress: as for `build`.
 
@@ -60,6 +77,7 @@ def rebuild(
     if lowered and engine == "auto":
         engine = bundle.manifest.engine.name
     chosen = choose(engine, precision)
+    require_options(chosen, tensorrt, precision)
     if lowered:
         if calibration is not None or placement is not None:
             raise PrecisionError(
@@ -90,6 +108,13 @@ def rebuild(
             lowering=lowering,
         )
         if lowered:
+            _copy(bundle, folder, CALIBRATION, PLACEMENT)
+        else:
+            save_recipe(folder, recipe)
+        if chosen.name in FLAVOURS:
+            _copy(bundle, folder, f"{CACHE}/{TIMINGS}")
+            manifest = with_plan(folder, manifest, portable, tensorrt, progress)
+        elif lowered:
             manifest = _with_copied(bundle, folder, manifest)
         else:
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
@@ -98,8 +123,10 @@ def rebuild(
 
 
 def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> None:
-    """A graph that was lowered can be copied, and nothing else."""
+    """A graph that was lowered can be copied, or compiled by TensorRT, and nothing else."""
     had, engine = bundle.manifest.precision, bundle.manifest.engine.name
+    if precision == had and chosen.name in FLAVOURS:
+        return
     if (precision, chosen.name) != (had, engine):
         raise PrecisionError(
             f"{bundle.folder} is {had} for {engine}, and {precision} for {chosen.name} is made of FP32: pass "
@@ -108,10 +135,15 @@ def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> N
         )
 
 
-def _with_copied(bundle: Bundle, folder: Path, manifest: Manifest) -> Manifest:
-    for name in (CALIBRATION, PLACEMENT, ENGINE_GRAPH):
+def _copy(bundle: Bundle, folder: Path, *names: str) -> None:
+    for name in names:
         if (bundle.folder / name).exists():
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy2(bundle.folder / name, folder / name)
+
+
+def _with_copied(bundle: Bundle, folder: Path, manifest: Manifest) -> Manifest:
+    _copy(bundle, folder, ENGINE_GRAPH)
     had = bundle.manifest.engine
     facts = dataclasses.replace(
         manifest.engine, class_map=had.class_map, rewrites=had.rewrites, int8=had.int8, derived=had.derived

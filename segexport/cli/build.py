@@ -10,8 +10,11 @@ import typer
 import segexport
 from segexport.cli.console import err, out
 from segexport.cli.options import (
+    Accumulate,
     ChannelOrder,
+    ClassMap,
     Engine,
+    HardwareCompatibility,
     Output,
     Precision,
     ResizeMode,
@@ -74,7 +77,40 @@ def build(
         bool, typer.Option("--random-init", help="Random weights, for latency and parity only.")
     ] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    device: Annotated[str | None, typer.Option(help="An OpenVINO device, such as CPU or GPU.0.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="OpenVINO: a device such as CPU or GPU.0; on NVIDIA GPUs cuda:0 and so on.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="tensorrt-rtx: GPUs to build for, such as sm86,sm89 or rtx40; no GPU is needed.")
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="TensorRT: images to serve, NxHxW or LEAST:BEST:MOST of them; may be given several times."),
+    ] = None,
+    class_map: Annotated[
+        ClassMap | None,
+        typer.Option(
+            help="TensorRT: class maps by a CUDA kernel on the device (default), or by operators of the graph."
+        ),
+    ] = None,
+    attention_accumulate: Annotated[
+        Accumulate | None, typer.Option(help="TensorRT, fp16 and int8: what attention sums its scores in.")
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option(help="TensorRT: MiB of GPU memory for the builder's tactics.")
+    ] = None,
+    optimization_level: Annotated[int | None, typer.Option(help="TensorRT: 0 (quick build) to 5.")] = None,
+    tf32: Annotated[bool, typer.Option("--tf32", help="TensorRT: let fp32 round its factors to TF32.")] = False,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="TensorRT: a plan for later minor versions too.")
+    ] = False,
+    hardware_compatibility: Annotated[
+        HardwareCompatibility | None, typer.Option(help="tensorrt: a plan for other GPUs too.")
+    ] = None,
+    weight_streaming: Annotated[
+        bool, typer.Option("--weight-streaming", help="tensorrt: weights may be streamed from the host.")
+    ] = False,
+    dla: Annotated[int | None, typer.Option(help="tensorrt: core of a Jetson's DLA to build for.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle that stands at --out.")] = False,
 ) -> None:
     """Build a bundle: a self-contained engine with its manifest and golden image."""
@@ -82,9 +118,29 @@ def build(
         raise ContractError("name what to build from: --model CHECKPOINT, or --from-bundle DIR, and not both")
     from segexport.report import summary
     from segexport.report.steps import steps
+    from segexport.tensorrt.options import TensorRtOptions, parse_profile
+    from segexport.tensorrt.targets import parse_targets
     from segexport.tuning import run
 
-    common: dict[str, Any] = {"engine": engine.value, "device": device, "overwrite": overwrite}
+    tensorrt = TensorRtOptions(
+        targets=parse_targets(target) if target else (),
+        profiles=tuple(map(parse_profile, profile or ())),
+        workspace_mib=workspace,
+        optimization_level=optimization_level,
+        tf32=tf32,
+        version_compatible=version_compatible,
+        hardware_compatibility=hardware_compatibility.value if hardware_compatibility else "none",
+        weight_streaming=weight_streaming,
+        dla=dla,
+        class_map=class_map.value if class_map else None,
+        attention_accumulate=attention_accumulate.value if attention_accumulate else None,
+    )
+    common: dict[str, Any] = {
+        "engine": engine.value,
+        "device": device,
+        "tensorrt": tensorrt,
+        "overwrite": overwrite,
+    }
     recipe: dict[str, Any] = {"calibration": calibration, "samples": samples, "seed": seed, "placement": placement}
     options: dict[str, Any] = {
         "size": size_of(size),

@@ -26,8 +26,13 @@ class Engine(str, enum.Enum):
     """What `--engine` takes."""
 
     auto = "auto"
-    onnxruntime = "onnxruntime"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"
+    onnxruntime_cuda = "onnxruntime-cuda"
+    onnxruntime_tensorrt = "onnxruntime-tensorrt"
+    onnxruntime_tensorrt_rtx = "onnxruntime-tensorrt-rtx"
     openvino = "openvino"
+    onnxruntime = "onnxruntime"
 
 
 class ChannelOrder(str, enum.Enum):
@@ -52,6 +57,27 @@ class Output(str, enum.Enum):
     scores = "scores"
     logits = "logits"
     topk = "topk"
+
+
+class ClassMap(str, enum.Enum):
+    """What `--class-map` takes."""
+
+    device = "device"
+    graph = "graph"
+
+
+class Accumulate(str, enum.Enum):
+    """What `--attention-accumulate` takes."""
+
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+class HardwareCompatibility(str, enum.Enum):
+    """What `--hardware-compatibility` takes."""
+
+    same_compute_capability = "same-compute-capability"
+    ampere_plus = "ampere-plus"
 
 
 def required(path: Path | None, option: str) -> Path:

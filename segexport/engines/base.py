@@ -30,6 +30,10 @@ class EngineInfo:
     """Whether `segexport build` makes bundles for it; PyTorch is the reference only."""
     precisions: tuple[Precision, ...] = ("fp32",)
     """What it can compute in on this machine."""
+    missing: str = ""
+    """Why it cannot run here, and the remedy; empty where it can. It then has no devices."""
+    builds_anywhere: bool = False
+    """Whether it builds without a device to run on."""
 
 
 class Runner(ABC):
@@ -40,6 +44,8 @@ class Runner(ABC):
     """
 
     contract: Contract
+    device_seconds: float | None = None
+    """Time of the last `execute` by the device's own clock, without copies; None where an engine has no such clock."""
 
     def run(self, images: UInt8) -> Outputs:
         """Class maps (or what else the contract promises) of raw images.
@@ -85,8 +91,7 @@ def check_images(images: UInt8, contract: Contract) -> None:
         ContractError: dtype is not uint8, or the shape is not [batch, height, width, 3].
     """
     expected = (*contract.image_size, 3)
-    if images.dtype != np.uint8:
-        raise ContractError(f"images are {images.dtype}: pass raw uint8 pixels, 0 to 255; the graph normalises them")
+    check_pixels(images)
     if images.ndim != 4 or images.shape[1:] != expected:
         raise ContractError(f"images have shape {images.shape}: this engine takes [N, {', '.join(map(str, expected))}]")
     if contract.batch not in (DYNAMIC, len(images)):
@@ -94,6 +99,16 @@ def check_images(images: UInt8, contract: Contract) -> None:
             f"{len(images)} images at once: this engine takes exactly {contract.batch}; "
             "build with --batch dynamic for any number"
         )
+
+
+def check_pixels(images: UInt8) -> None:
+    """Refuse what are no raw pixels.
+
+    Raises:
+        ContractError: dtype is not uint8.
+    """
+    if images.dtype != np.uint8:
+        raise ContractError(f"images are {images.dtype}: pass raw uint8 pixels, 0 to 255; the graph normalises them")
 
 
 def in_order(rgb: UInt8, contract: Contract) -> UInt8:
