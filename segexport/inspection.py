@@ -21,6 +21,7 @@ from segexport.graph import macs
 from segexport.graph.graph import is_ours, read_facts
 from segexport.graph.load import load_model
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source, to_json
+from segexport.tensorrt.inspecting import ask_inspector
 from segexport.tensorrt.plan import is_plan, of_classic, read_plan
 from segexport.tensorrt.plan_report import PlanReport
 
@@ -109,8 +110,8 @@ def inspect_path(path: str | Path, kind: Kind | None = None) -> tuple[Inspection
         kind: take a file for this, and of a bundle only these; by default a file's first bytes tell.
 
     Raises:
-        DataError: no such file, neither ONNX nor a plan, a plan of classic TensorRT, or a bundle without a plan where
-            one is asked for.
+        DataError: no such file, neither ONNX nor a plan, a plan of classic TensorRT without its GPU, or a bundle
+            without a plan where one is asked for.
         BundleCorrupt: a folder that is no bundle, or not what was built.
     """
     path = Path(path)
@@ -121,7 +122,7 @@ def inspect_path(path: str | Path, kind: Kind | None = None) -> tuple[Inspection
     if kind == "plan" and not plan.is_file():
         raise DataError(f"{path} has no {PLAN}: pass a bundle that was built for TensorRT, or leave out --as plan")
     graphs = () if kind == "plan" else (first, *sorted(p for p in path.glob("*.onnx") if p != first))
-    plans = (of_classic(plan) or read_plan(plan),) if kind != "onnx" and plan.is_file() else ()
+    plans = (ask_inspector(plan) or of_classic(plan) or read_plan(plan),) if kind != "onnx" and plan.is_file() else ()
     return (*map(inspect_file, graphs), *plans)
 
 
@@ -129,7 +130,9 @@ def _inspect_one(path: Path, kind: Kind | None) -> Inspection | PlanReport:
     if kind is None and path.is_file():
         # What is neither is refused by what its name says it is.
         kind = "plan" if is_plan(path) or path.suffix in (".plan", ".engine", ".trt") else "onnx"
-    return read_plan(path) if kind == "plan" else inspect_file(path)
+    if kind == "plan":
+        return ask_inspector(path) or read_plan(path)
+    return inspect_file(path)
 
 
 def inspect_file(path: str | Path) -> Inspection:

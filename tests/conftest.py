@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -31,23 +30,6 @@ class Outcome:
 
 
 RunCli = Callable[..., Outcome]
-
-TENSORRT = "tensorrt-rtx-cu13==1.7.1.116"
-COMPILE = Path(__file__).with_name("compile_with_tensorrt.py")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What TensorRT's parser and builder made of an ONNX file."""
-
-    parsed: bool
-    errors: list[str]
-    outputs: dict[str, tuple[str, tuple[int, ...]]]
-    size: int | None
-    seconds: float
-
-
-Compile = Callable[[Path], Plan]
 
 
 @pytest.fixture
@@ -136,31 +118,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Bundle
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three labelled scenes of the bundle's size: images/ and masks/."""
     return scenes.write_dataset(tmp_path_factory.mktemp("data") / "scenes", 3, seed=scenes.VALIDATION_SEED, size=SIZE)
-
-
-@pytest.fixture(scope="session")
-def compile_with_tensorrt(tmp_path_factory: pytest.TempPathFactory) -> Compile:
-    """TensorRT for RTX parses and compiles without a GPU; installed aside, since it is large, and run aside."""
-    packages = tmp_path_factory.mktemp("tensorrt")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(packages)]
-    done = subprocess.run([*install, TENSORRT], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"pip cannot get {TENSORRT}: {done.stderr.strip().splitlines()[-1]}")
-
-    def compile_(model: Path) -> Plan:
-        done = subprocess.run(
-            [sys.executable, str(COMPILE), str(model)],
-            env={"PYTHONPATH": str(packages), "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        found = json.loads(done.stdout.splitlines()[-1])
-        outputs = {name: (dtype, tuple(shape)) for name, dtype, shape in found.pop("outputs")}
-        return Plan(**found, outputs=outputs)
-
-    return compile_
 
 
 @pytest.fixture(scope="session")

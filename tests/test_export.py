@@ -18,7 +18,7 @@ from segexport.exporter import OPSET, contract_for
 from segexport.graph.graph import open_graph
 from segexport.segmenter import Segmenter
 from segexport.spec import DYNAMIC, Contract, format_size, network_grid, parse_size
-from tests.conftest import SIZE, Compile, save_checkpoint
+from tests.conftest import SIZE, save_checkpoint
 
 # What TensorRT's parsers take of what we emit; nothing data-dependent, no quantised integer operators.
 TENSORRT_TAKES = {
@@ -127,16 +127,6 @@ def _serialised(graph) -> bytes:
     import onnx_ir as ir
 
     return ir.to_proto(graph.model).SerializeToString()
-
-
-@pytest.mark.bundle
-@pytest.mark.slow
-def test_the_real_tensorrt_builder_compiles_it(saved: Path, compile_with_tensorrt: Compile) -> None:
-    plan = compile_with_tensorrt(saved)
-    assert plan.parsed, plan.errors
-    assert {name: dtype for name, (dtype, _) in plan.outputs.items()} == {"mask": "UINT8", "confidence": "FLOAT"}
-    assert plan.size is not None
-    assert plan.size > 100_000
 
 
 def test_contract_defaults_and_refusals(checkpoint: Path, classifier: Path) -> None:

@@ -1,6 +1,6 @@
 """Queries in two halves at any size of the image: where their number is odd, both halves hold the middle one.
 
-`split-queries` gives an attention of one head two, each with a half of the queries, because TensorRT fuses no other.
+`split-queries` gives an attention of one head two, each with a half of the queries, because TensorRT leaves a single one unfused.
 With an open size the number may be odd. Rows of an attention do not know of each other (Vaswani et al. 2017,
 arXiv:1706.03762, section 3.2.1), so that one may be computed twice, and one of the two results dropped.
 """
@@ -16,24 +16,7 @@ import onnx_ir as ir
 from segexport.graph.build import Writer
 from segexport.spec import Size, network_grid
 
-REDUCTION = 8
-"""Cells along a side for one key in the first stage, which has one head (Xie et al. 2021, table 6, B0 to B5)."""
-
-SCORES = 1 << 24
-"""From so many scores on an attention of a single head is fused; read from plans of TensorRT for RTX 1.7.1.116."""
-
 Shape = Sequence[int | str]
-
-
-def fuses_whole(batch: int, size: Size) -> bool:
-    """Whether TensorRT fuses the first stage's attention in FP16 though its queries are not split.
-
-    Args:
-        batch: images a call; with a profile, at most.
-        size: height and width; with a profile, the largest, for that is what the builder looks at.
-    """
-    rows, columns = network_grid(size)
-    return batch > 1 or rows * columns * (rows // REDUCTION) * (columns // REDUCTION) >= SCORES
 
 
 def parts_stay_equal(least: Size, most: Size, *, parts: int = 2, step: int = 1) -> bool:

@@ -85,6 +85,7 @@ def _require_openable(contract: Contract) -> None:
 class _Opening:
     def __init__(self, graph: ir.Graph, equal_parts: bool) -> None:
         self._graph = graph
+        self._order = {node: place for place, node in enumerate(graph)}
         self._equal_parts = equal_parts
         self._shapes: dict[ir.Value, Dims] = {}
         self._numbers: dict[ir.Value, Dims] = {}
@@ -104,7 +105,6 @@ class _Opening:
         height, width = (dim(Unknown(side, int(n), side)) for side, n in zip(_SIDES, sides, strict=True))
         self._shapes[image] = (images if contract.batch == DYNAMIC else dim(contract.batch), height, width, dim(3))
         image.shape = ir.Shape(named(self._shapes[image]))
-        self._order = {node: place for place, node in enumerate(self._graph)}
         for node in self._order:
             try:
                 self._open(node)

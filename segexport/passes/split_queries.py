@@ -73,10 +73,9 @@ def _write(graph: ir.Graph, softmax: ir.Node, attention: Attention, parts: int) 
     batch, count, size = dims(attention.queries)
     keys = dims(attention.keys)[1]
     assert isinstance(count, int)
+    dtype = attention.queries.dtype or ir.DataType.FLOAT
     writer = Writer(graph, scope_of(softmax), before=attention.scores)
     each = writer.constant([1, parts, 1, 1], "parts", np.int64)
-
-    dtype = attention.queries.dtype or ir.DataType.FLOAT
 
     def reshape(value: ir.Value, shape: list[int | str], name: str) -> ir.Value:
         target = writer.constant([-1, *shape], name, np.int64)
@@ -86,15 +85,11 @@ def _write(graph: ir.Graph, softmax: ir.Node, attention: Attention, parts: int) 
         return writer.op("Expand", [value, each], dtype=dtype, shape=[batch, parts, *dims(value)[2:]])
 
     queries = reshape(attention.queries, [parts, count // parts, size], "query_parts")
-    across = writer.op(
-        "Transpose",
-        [reshape(attention.keys, [1, keys, size], "one_head")],
-        dtype=dtype,
-        shape=[batch, 1, size, keys],
-        perm=[0, 1, 3, 2],
-    )
+    rows = reshape(attention.keys, [1, keys, size], "one_head")
+    across = writer.op("Transpose", [rows], dtype=dtype, shape=[batch, 1, size, keys], perm=[0, 1, 3, 2])
     attention.scores.replace_input_with(0, queries)
     attention.scores.replace_input_with(1, for_each(across))
+    writer = Writer(graph, scope_of(softmax), before=attention.product)
     attention.product.replace_input_with(1, for_each(reshape(attention.values, [1, keys, size], "one_head")))
     value = attention.product.inputs[0]
     while value is not None and value is not queries:  # back over softmax, casts and scale to the scores

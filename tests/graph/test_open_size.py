@@ -21,7 +21,7 @@ from segexport.checkpoint import load
 from segexport.errors import ContractError
 from segexport.exporter import contract_for, export
 from segexport.graph.graph import Graph
-from segexport.graph.halves import fuses_whole, parts_stay_equal
+from segexport.graph.halves import parts_stay_equal
 from segexport.graph.open_size import open_size
 from segexport.graph.symbolic import Unknown, dim, product, split, strided
 from segexport.passes.split_queries import SplitQueries
@@ -30,7 +30,7 @@ from segexport.precision.fp16 import to_fp16
 from segexport.precision.int8 import FORMS, to_int8
 from segexport.precision.placement import Placement, default_placement
 from segexport.precision.ranges import Ranges
-from segexport.spec import DYNAMIC, MAX_SIDE, Contract, network_grid
+from segexport.spec import DYNAMIC, Contract, network_grid
 from segexport.tensorrt.compile import compile_plan
 from segexport.tensorrt.flavour import RTX
 from segexport.tensorrt.options import TensorRtOptions, parse_profile
@@ -312,13 +312,6 @@ def test_which_profiles_keep_parts_equal() -> None:
         assert parts_stay_equal(least, most) == all(count % 2 == 0 for count in counts)
 
 
-def test_when_an_attention_of_one_head_is_fused() -> None:
-    """The builder's word on the same numbers is in the slow test below."""
-    assert [fuses_whole(1, (side, side)) for side in (512, 728, 736, 1024)] == [False, False, True, True]
-    assert fuses_whole(2, (64, 64))
-    assert not fuses_whole(1, (32, MAX_SIDE // 16))
-
-
 CONTRACTS = {  # odd sides, an odd number of cells, several images
     "scores": ({"output": "scores"}, [((101, 131), 1), ((132, 68), 1)]),
     "logits of the network": ({"output": "logits", "mask_size": "network"}, [((160, 128), 3)]),
@@ -400,31 +393,29 @@ PROFILES = {
 }
 
 
+@pytest.fixture(scope="module")
+def b0() -> tuple[Graph, Ranges]:
+    """A B0 with random weights and 150 labels, from a size that no profile has, and ranges."""
+    source = load("b0", random_init=True)
+    graph = passes.run(export(source, contract_for(source, size=(128, 160))))
+    return graph, ranges_for(graph, "fp16", None)
+
+
 @pytest.mark.slow
 @pytest.mark.bundle
 @pytest.mark.parametrize("name", PROFILES)
-@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_tensorrt_builds_it(b0, precision: str, split: bool, name: str, tmp_path: Path) -> None:
-    pytest.importorskip("tensorrt_rtx")
+def test_tensorrt_builds_it(b0: tuple[Graph, Ranges], precision: str, name: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install segexport[rtx]")
     graph, ranges = b0
-    placement = default_placement(graph.model.graph)
-    source = passes.run(graph.copy(), (SplitQueries(),)) if split else graph
+    source = passes.run(graph.copy(), (SplitQueries(),))
+    source = lowered(source, precision, ranges, default_placement(graph.model.graph))
     profiles = tuple(map(parse_profile, PROFILES[name]))
     equal = all(parts_stay_equal(one.least[1:], one.most[1:]) for one in profiles)
-    open_size(lowered(source, precision, ranges, placement), batch=True, equal_parts=equal).save(tmp_path / "open.onnx")
+    assert equal == (name == "two of one size")
+    open_size(source, batch=True, equal_parts=equal).save(tmp_path / "open.onnx")
     compile_plan(RTX, tmp_path / "open.onnx", tmp_path / "plan", options=TensorRtOptions(), profiles=profiles)
     report = read_plan(tmp_path / "plan")
     assert len(report.programs) == len(profiles)
-    for program, profile in zip(report.programs, profiles, strict=True):
-        assert program.attention.blocks == 8
-        whole = split or fuses_whole(profile.most[0], profile.most[1:])
-        assert program.attention.fused == (0 if precision == "fp32" else 8 if whole else 6)
-
-
-@pytest.fixture(scope="module")
-def b0() -> tuple[Graph, Ranges]:
-    """A B0 with random weights and 150 labels, and ranges."""
-    source = load("b0", random_init=True)
-    graph = passes.run(export(source, contract_for(source, size=(512, 512))))
-    return graph, ranges_for(graph, "fp16", None)
+    for program in report.programs:
+        assert (program.attention.fused, program.attention.blocks) == (0 if precision == "fp32" else 8, 8)

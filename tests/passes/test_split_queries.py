@@ -24,23 +24,25 @@ def attention(
     extra: str = "",
     outputs: str = "",
     half: bool = False,
+    late: bool = False,
 ) -> Graph:
     """Attention as the exporter writes it; `half` is as `to_fp16` leaves it, between casts."""
     channels = heads * SIZE
     signature = f"""(float[{batch},{queries},{channels}] x, float[{batch},{KEYS},{channels}] y)
         => (float[{batch},{queries},{channels}] z {outputs})"""
     q, k = ("xh", "yh") if half else ("x", "y")
+    values = f"v = Relu ({k}) vr = Reshape (v, split) vt = Transpose <perm=[0,2,1,3]> (vr)"
     body = f"""
         {"xh = Cast <to=10> (x) yh = Cast <to=10> (y)" if half else ""}
         qr = Reshape ({q}, split)
         qt = Transpose <perm=[0,2,1,3]> (qr)
         kr = Reshape ({k}, split)
         kt = Transpose <perm=[0,2,3,1]> (kr)
-        vr = Reshape ({k}, split)
-        vt = Transpose <perm=[0,2,1,3]> (vr)
+        {"" if late else values}
         s = MatMul (qt, kt)
         scaled = Mul (s, factor)
         {HALF_SOFTMAX if half else softmax}
+        {values if late else ""}
         p = MatMul ({"wh" if half else weights}, vt)
         t = Transpose <perm=[0,2,1,3]> (p)
         r = Reshape (t, join)
@@ -74,6 +76,14 @@ def test_no_bit_changes(queries: int, parts: int, batch: str, count: int) -> Non
     assert list(scores.shape)[1:] == [parts, queries // parts, KEYS]
     assert operators(graph).count("Expand") == 2
     assert_unchanged(graph, SplitQueries())
+
+
+def test_values_that_are_made_behind_the_scores() -> None:
+    """What is written of them stands behind what it reads."""
+    graph = attention(late=True)
+    (before,) = outputs_of(graph, inputs())
+    assert apply(graph, SplitQueries()).rewritten == ("w",)
+    np.testing.assert_array_equal(outputs_of(graph, inputs())[0], before)
 
 
 def test_between_the_casts_of_fp16() -> None:

@@ -5,9 +5,6 @@ Traffic is the sum of what all operations after fusion read and write; the figur
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +16,12 @@ from segexport.graph.graph import Graph
 from segexport.lowering import Recipe, complete, derive_for_tensorrt, lower
 from segexport.precision.fp16 import to_fp16
 from segexport.spec import DYNAMIC, Size
+from segexport.tensorrt.compile import compile_plan
+from segexport.tensorrt.flavour import RTX
+from segexport.tensorrt.options import DEFAULTS, profiles_of
 from segexport.tensorrt.plan import read_plan
 from segexport.tensorrt.plan_report import PlanReport
 from tests.precision.test_tensorrt import min_max_of_one_scene
-from tests.tensorrt.test_plan import BUILD
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
 pytestmark = [pytest.mark.bundle, pytest.mark.slow]
@@ -30,11 +29,11 @@ pytestmark = [pytest.mark.bundle, pytest.mark.slow]
 Reports = Callable[[str], PlanReport]
 
 
-def built(graph: Graph, folder: Path, profiles: tuple[dict[str, object], ...] = ()) -> PlanReport:
+def built(graph: Graph, folder: Path) -> PlanReport:
     """The plan's report."""
     graph.save(folder / "engine.onnx")
-    request = {"onnx": str(folder / "engine.onnx"), "plan": str(folder / "plan"), "profiles": profiles, "targets": []}
-    subprocess.run([sys.executable, str(BUILD)], input=json.dumps([request]), text=True, check=True)
+    profiles = profiles_of(DEFAULTS, graph.contract)
+    compile_plan(RTX, folder / "engine.onnx", folder / "plan", options=DEFAULTS, profiles=profiles)
     return read_plan(folder / "plan")
 
 
@@ -141,8 +140,7 @@ def test_int8_keeps_attention_fused_and_moves_more(reports: Reports) -> None:
 def test_an_open_batch(tmp_path: Path) -> None:
     graph = derive_for_tensorrt(half("b0", (512, 512), DYNAMIC), "graph").graph
     assert graph is not None
-    shapes = [[count, 512, 512, 3] for count in (1, 2, 4)]
-    report = built(graph, tmp_path, ({"image": shapes},))
+    report = built(graph, tmp_path)
     assert [(one.attention.fused, one.attention.blocks) for one in report.programs] == [(8, 8)]
 
 
@@ -155,6 +153,9 @@ def test_an_open_batch(tmp_path: Path) -> None:
         ("b0", (1024, 1024), 8),
         ("b1", (512, 512), 8),
         ("b2", (360, 480), 16),
+        ("b3", (512, 512), 28),
+        ("b4", (512, 512), 41),
+        ("b5", (512, 512), 52),
     ],
 )
 def test_every_block_fuses(name: str, size: Size, blocks: int, tmp_path: Path) -> None:

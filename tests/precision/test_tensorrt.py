@@ -14,14 +14,19 @@ import pytest
 import segexport
 from segexport import checkpoint, scenes
 from segexport.calibration import probes
+from segexport.errors import UnsupportedOnTarget
 from segexport.graph.graph import Graph
 from segexport.lowering import Recipe, complete, lower
 from segexport.precision.layers import layers
 from segexport.precision.ranges import METHODS, ImageSet, Range, Ranges
 from segexport.spec import DYNAMIC, Precision
-from tests.conftest import SIZE, Compile
+from segexport.tensorrt.compile import Tensor, compile_plan
+from segexport.tensorrt.flavour import RTX
+from segexport.tensorrt.options import DEFAULTS, profiles_of
+from tests.conftest import SIZE
 
-pytestmark = [pytest.mark.bundle, pytest.mark.slow]  # installs 230 MB
+pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
+pytestmark = [pytest.mark.bundle, pytest.mark.slow]
 
 NETWORK = (512, 512)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -85,23 +90,19 @@ def real(request: pytest.FixtureRequest) -> tuple[str, Graph, Ranges]:
 def test_published_networks(
     real: tuple[str, Graph, Ranges],
     precision: Precision,
-    compile_with_tensorrt: Compile,
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
     name, graph, ranges = real
-    model = saved_in(graph, precision, ranges, tmp_path)
-    plan = compile_with_tensorrt(model)
-    assert (plan.parsed, plan.errors) == (True, [])
-    assert plan.outputs == {"mask": ("UINT8", (1, *NETWORK))}
-    assert plan.size is not None
+    plan = tmp_path / "engine.plan"
+    made = compile_plan(RTX, saved_in(graph, precision, ranges, tmp_path), plan, options=DEFAULTS)
+    assert made.outputs == (Tensor("mask", "uint8", (1, *NETWORK)),)
     weights = sum(value.const_value.nbytes for value in graph.model.graph.initializers.values() if value.const_value)
     share = {"fp32": 1, "fp16": 0.5, "int8": 0.25}[precision]
-    assert plan.size > share * weights
+    assert plan.stat().st_size > share * weights
     record_property("model", name)
     record_property("precision", precision)
-    record_property("engine_mb", round(plan.size / 1e6, 1))
-    record_property("build_seconds", round(plan.seconds, 1))
+    record_property("engine_mb", round(plan.stat().st_size / 1e6, 1))
 
 
 CONTRACTS: dict[str, dict[str, Any]] = {
@@ -122,20 +123,18 @@ def contract(request: pytest.FixtureRequest, checkpoint: Path, classifier: Path)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_every_contract(
-    contract: tuple[Graph, Ranges], precision: Precision, compile_with_tensorrt: Compile, tmp_path: Path
-) -> None:
+def test_every_contract(contract: tuple[Graph, Ranges], precision: Precision, tmp_path: Path) -> None:
     graph, ranges = contract
-    plan = compile_with_tensorrt(saved_in(graph, precision, ranges, tmp_path))
-    assert (plan.parsed, plan.errors) == (True, [])
-    types = {"mask": "UINT8", "confidence": "FLOAT", "logits": "FLOAT", "classes": "INT32", "scores": "FLOAT"}
-    assert plan.outputs
-    for name, (dtype, shape) in plan.outputs.items():
-        assert (dtype, shape[0]) == (types[name], graph.contract.batch)
-    assert plan.size is not None
+    profiles = profiles_of(DEFAULTS, graph.contract)
+    onnx = saved_in(graph, precision, ranges, tmp_path)
+    made = compile_plan(RTX, onnx, tmp_path / "engine.plan", options=DEFAULTS, profiles=profiles)
+    types = {"mask": "uint8", "confidence": "float", "logits": "float", "classes": "int32", "scores": "float"}
+    assert made.outputs
+    for tensor in made.outputs:
+        assert (tensor.dtype, tensor.shape[0]) == (types[tensor.name], graph.contract.batch)
 
 
-def test_the_checks_can_fail(compile_with_tensorrt: Compile, checkpoint: Path, tmp_path: Path) -> None:
+def test_the_checks_can_fail(checkpoint: Path, tmp_path: Path) -> None:
     """A graph that mixes types is refused, so that a graph that is taken says something."""
     graph = segexport.export(checkpoint, size=SIZE)
     made, _ = lower(graph, complete(graph, Recipe("fp16", min_max_of_one_scene(graph))))
@@ -144,5 +143,5 @@ def test_the_checks_can_fail(compile_with_tensorrt: Compile, checkpoint: Path, t
     bias.const_value = ir.tensor(bias.const_value.numpy().astype(np.float32), name=name)
     bias.type = ir.TensorType(ir.DataType.FLOAT)
     made.save(tmp_path / "model.onnx")
-    plan = compile_with_tensorrt(tmp_path / "model.onnx")
-    assert not plan.parsed or plan.size is None
+    with pytest.raises(UnsupportedOnTarget):
+        compile_plan(RTX, tmp_path / "model.onnx", tmp_path / "engine.plan", options=DEFAULTS)
