@@ -27,6 +27,7 @@ from segexport.engines import ON_GPU, EngineInfo, hardware, info, open_runner
 from segexport.engines.rehearsal import rehearse
 from segexport.errors import ContractError, PrecisionError
 from segexport.graph.graph import Graph
+from segexport.graph.halves import parts_stay_equal
 from segexport.graph.open_size import open_size
 from segexport.images import read_image
 from segexport.lowering import PORTABLE, Derived, Recipe, complete, derive, derive_for_tensorrt
@@ -96,7 +97,8 @@ def with_plan(
     fixed = serves_one_size(profiles, portable.contract)
     derived = derive_for_tensorrt(portable, options.class_map, options.attention_accumulate, fixed_size=fixed)
     graph = derived.graph or portable
-    graph = graph if fixed else open_size(graph)
+    if not fixed:
+        graph = open_size(graph, equal_parts=all(parts_stay_equal(one.least[1:], one.most[1:]) for one in profiles))
     graph.save(folder / ENGINE_GRAPH)
     derived = dataclasses.replace(derived, graph=graph)
     on_device = any(result.rewritten for result in derived.rewrites if result.name == passes.ClassMapOnDevice.name)

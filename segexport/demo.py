@@ -27,7 +27,7 @@ MARKER = "segexport-demo.txt"
 
 
 def run(out: Path, *, seconds: float = 120, overwrite: bool = False, progress: Progress = lambda step: None) -> Result:
-    """Train for `seconds`, build a bundle for every engine installed, and benchmark them on scenes never trained on.
+    """Train for `seconds`, build a bundle for every engine that can run here, and benchmark them on scenes never trained on.
 
     Args:
         out: gets `checkpoint/`, `data/`, `bundles/ENGINE/` and `picture.png` (image, class map, overlay).
@@ -39,7 +39,7 @@ def run(out: Path, *, seconds: float = 120, overwrite: bool = False, progress: P
         EngineUnavailable: PyTorch, or every engine, is missing.
         OutputError: `out` exists and `overwrite` is off, or the disk is full.
     """
-    engines = [i for i in infos() if i.builds and i.version is not None]
+    engines = [i for i in infos() if i.builds and i.devices]
     if not engines:
         raise EngineUnavailable('no engine is installed: pip install "segexport[cpu,openvino]"')
     _clear(out, overwrite)

@@ -90,5 +90,27 @@ def test_one_engine_and_no_torch(
     assert segexport.__version__ in run("--version").stdout
 
 
+@pytest.mark.slow
+def test_tensorrt_and_no_torch(wheel: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Where an engine is built from a bundle: core, TensorRT, and ONNX Runtime to check it, since there is no GPU."""
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python, command = environment / "bin" / "python", environment / "bin" / "segexport"
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
+    subprocess.run([*install, f"{wheel}[cpu,rtx]"], check=True)
+    for package in FORBIDDEN:
+        absent = subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False)
+        assert absent.returncode != 0, f"{package} came along"
+    kernel = "from segexport.tensorrt.kernel import compile_kernel; print(len(compile_kernel((8, 6))))"
+    assert int(subprocess.run([python, "-c", kernel], capture_output=True, check=True).stdout) > 1000
+    for arguments in (
+        ("build", "--from-bundle", bundle.folder, "--engine", "tensorrt-rtx", "--precision", "fp16", "-o", "rtx"),
+        ("inspect", "rtx/engine.plan"),
+        ("doctor", "rtx", "--target", "rtx,jetpack-6.1"),
+    ):
+        done = subprocess.run([command, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def _other(engine: str) -> str:
     return "openvino" if engine == "onnxruntime" else "onnxruntime"

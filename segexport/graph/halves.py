@@ -1,7 +1,7 @@
 """Queries in two halves at any size of the image: where their number is odd, both halves hold the middle one.
 
-`split-queries` gives an attention of one head two, each with a half of the queries, because TensorRT leaves a single one unfused.
-With an open size the number may be odd. Rows of an attention do not know of each other (Vaswani et al. 2017,
+`split-queries` gives an attention of one head two, each with a half of the queries, for TensorRT leaves a single one
+unfused. With an open size the number may be odd. Rows of an attention do not know of each other (Vaswani et al. 2017,
 arXiv:1706.03762, section 3.2.1), so that one may be computed twice, and one of the two results dropped.
 """
 
