@@ -27,7 +27,7 @@ MARKER = "segexport-demo.txt"
 
 
 def run(out: Path, *, seconds: float = 120, overwrite: bool = False, progress: Progress = lambda step: None) -> Result:
-    """Train for `seconds`, build a bundle for every engine that can run here, and benchmark them on scenes never trained on.
+    """Train for `seconds`, build for every engine that can run here, and benchmark on scenes never trained on.
 
     Args:
         out: gets `checkpoint/`, `data/`, `bundles/ENGINE/` and `picture.png` (image, class map, overlay).
