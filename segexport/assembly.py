@@ -35,7 +35,7 @@ from segexport.precision.placement import Placement, read_placement
 from segexport.precision.ranges import Ranges
 from segexport.spec import Precision
 from segexport.tensorrt.flavour import FLAVOURS
-from segexport.tensorrt.options import DEFAULTS, TensorRtOptions, profiles_of, require_possible, serves_one_size
+from segexport.tensorrt.options import DEFAULTS, TensorRtOptions, opens_batch, opens_size, profiles_of, require_possible
 from segexport.tensorrt.planning import make_plan
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -94,11 +94,13 @@ def with_plan(
     """Write the graph that TensorRT compiles, and the plan it makes of that."""
     progress("rewriting the graph for TensorRT")
     profiles = profiles_of(options, portable.contract)
-    fixed = serves_one_size(profiles, portable.contract)
+    batch = opens_batch(profiles, portable.contract)
+    fixed = not batch and not opens_size(profiles, portable.contract)
     derived = derive_for_tensorrt(portable, options.class_map, options.attention_accumulate, fixed_size=fixed)
     graph = derived.graph or portable
     if not fixed:
-        graph = open_size(graph, equal_parts=all(parts_stay_equal(one.least[1:], one.most[1:]) for one in profiles))
+        equal = all(parts_stay_equal(one.least[1:], one.most[1:]) for one in profiles)
+        graph = open_size(graph, batch=batch, equal_parts=equal)
     graph.save(folder / ENGINE_GRAPH)
     derived = dataclasses.replace(derived, graph=graph)
     on_device = any(result.rewritten for result in derived.rewrites if result.name == passes.ClassMapOnDevice.name)

@@ -109,7 +109,7 @@ class Execution:
 
     def profile_for(self, shape: Shape) -> int | None:
         """Which profile serves images of (batch, height, width): of several, the narrowest."""
-        fitting = [i for i, one in enumerate(self.profiles) if serves(one, shape)]
+        fitting = [i for i, one in enumerate(self.profiles) if one.serves(shape)]
         return min(fitting, key=lambda i: int(np.prod(self.profiles[i].most)), default=None)
 
     def stage(self, images: UInt8) -> None:
@@ -247,11 +247,6 @@ class Execution:
         said = logger(self._flavour)[1].drain()
         reason = " ".join(said[0].split())[:400] if said else "it gives no reason"
         return EngineUnavailable(f"{self._flavour.title}: {call} failed ({reason}): {remedy}")
-
-
-def serves(profile: Profile, shape: Shape) -> bool:
-    """Whether images of (batch, height, width) are within a profile."""
-    return all(low <= side <= high for low, side, high in zip(profile.least, shape, profile.most, strict=True))
 
 
 def _profiles(engine: trt.ICudaEngine) -> tuple[Profile, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segexport.errors import ContractError, EngineUnavailable
-from segexport.spec import DYNAMIC, MAX_SIDE, MIN_SIDE, Contract, Precision, format_size
+from segexport.spec import DYNAMIC, MAX_SIDE, MIN_SIDE, Contract, Precision
 from segexport.tensorrt.flavour import RTX, Flavour, release
 
 ClassMapPlace = Literal["device", "graph"]
@@ -39,6 +39,10 @@ class Profile:
     def __str__(self) -> str:
         shapes = (self.least, self.best, self.most)
         return ":".join("x".join(map(str, shape)) for shape in (shapes[:1] if len(set(shapes)) == 1 else shapes))
+
+    def serves(self, shape: Shape) -> bool:
+        """Whether images of this (batch, height, width) are within it."""
+        return all(low <= side <= high for low, side, high in zip(self.least, shape, self.most, strict=True))
 
     @property
     def fixed(self) -> bool:
@@ -146,27 +150,26 @@ def profiles_of(options: TensorRtOptions, contract: Contract) -> tuple[Profile, 
     """The profiles of an engine: those asked for, or what the contract implies.
 
     Raises:
-        ContractError: profiles that the contract's batch or size do not allow.
+        ContractError: no profile serves what the bundle is checked with.
     """
-    height, width = contract.image_size
+    own = (1 if contract.batch == DYNAMIC else contract.batch, *contract.image_size)
     if not options.profiles:
         batches = OPEN_BATCHES if contract.batch == DYNAMIC else (contract.batch,) * 3
-        least, best, most = ((batch, height, width) for batch in batches)
+        least, best, most = ((batch, *contract.image_size) for batch in batches)
         return (Profile(least, best, most),)
-    sizes = {shape[1:] for profile in options.profiles for shape in (profile.least, profile.best, profile.most)}
-    if contract.image_size not in sizes:
+    if not any(profile.serves(own) for profile in options.profiles):
         raise ContractError(
-            f"no profile names {format_size(contract.image_size)}, the size that the bundle is checked in: add it as a "
-            "--profile, or pass another --size"
+            f"no profile serves {'x'.join(map(str, own))}, which the bundle is checked with: add it as a --profile"
         )
-    for profile in options.profiles:
-        if contract.batch != DYNAMIC and {profile.least[0], profile.most[0]} != {contract.batch}:
-            raise ContractError(
-                f"profile {profile} asks for other batches than the graph's {contract.batch}: pass --batch dynamic too"
-            )
     return options.profiles
 
 
-def serves_one_size(profiles: Sequence[Profile], contract: Contract) -> bool:
-    """Whether all profiles have the height and width of the contract, so that the graph's can stay as they are."""
-    return all(shape[1:] == contract.image_size for one in profiles for shape in (one.least, one.best, one.most))
+def opens_size(profiles: Sequence[Profile], contract: Contract) -> bool:
+    """Whether a profile has another height or width than the contract, so that the graph's have to be opened."""
+    return any(shape[1:] != contract.image_size for one in profiles for shape in (one.least, one.best, one.most))
+
+
+def opens_batch(profiles: Sequence[Profile], contract: Contract) -> bool:
+    """Whether a profile has another batch than a contract whose batch is fixed."""
+    batches = {shape[0] for one in profiles for shape in (one.least, one.best, one.most)}
+    return contract.batch != DYNAMIC and batches != {contract.batch}

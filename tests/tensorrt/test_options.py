@@ -7,7 +7,15 @@ import pytest
 from segexport.errors import ContractError, EngineUnavailable
 from segexport.spec import DYNAMIC, Contract
 from segexport.tensorrt.flavour import CLASSIC, RTX
-from segexport.tensorrt.options import Profile, TensorRtOptions, parse_profile, profiles_of, require_possible
+from segexport.tensorrt.options import (
+    Profile,
+    TensorRtOptions,
+    opens_batch,
+    opens_size,
+    parse_profile,
+    profiles_of,
+    require_possible,
+)
 from segexport.tensorrt.targets import parse_targets
 
 
@@ -49,8 +57,23 @@ def test_profiles_follow_the_contract():
     assert str(*profiles_of(TensorRtOptions(), cameras)) == "1x480x640"
     asked = (parse_profile("1x64x96"), parse_profile("1x128x128"))
     assert profiles_of(TensorRtOptions(profiles=asked), Contract((64, 96))) == asked
-    with pytest.raises(ContractError, match="--batch dynamic"):
-        profiles_of(TensorRtOptions(profiles=(parse_profile("1x64x96:2x64x96:4x64x96"),)), Contract((64, 96)))
+    with pytest.raises(ContractError, match="no profile serves 1x64x96"):
+        profiles_of(TensorRtOptions(profiles=(parse_profile("2x64x96:2x64x96:4x64x96"),)), Contract((64, 96)))
+
+
+@pytest.mark.parametrize(
+    ("profile", "size", "batch"),
+    [
+        ("1x64x96", False, False),
+        ("1x64x96:1x64x96:4x64x96", False, True),
+        ("1x64x96:1x64x96:1x64x128", True, False),
+        ("1x32x96:2x64x96:2x64x96", True, True),
+    ],
+)
+def test_what_profiles_open(profile, size, batch):
+    profiles, contract = (parse_profile(profile),), Contract((64, 96))
+    assert (opens_size(profiles, contract), opens_batch(profiles, contract)) == (size, batch)
+    assert not opens_batch(profiles, Contract((64, 96), batch=DYNAMIC))
 
 
 @pytest.mark.parametrize(
