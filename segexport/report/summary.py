@@ -17,6 +17,9 @@ from segexport.spec import DYNAMIC, Contract, PassResult, format_size
 from segexport.tensorrt.plan import read_plan
 from segexport.tensorrt.plan_file import is_plan
 
+INT8_MOVES_MORE = "INT8 moved more bytes than FP16 in every plan of TensorRT for RTX seen so far: build FP16 too, and bench both on the GPU"
+"""docs/rewrites.md has the figures."""
+
 _NAMED = 2
 """Places a pass rewrote that are named on the terminal; some rewrite one in every block. The manifest has them all."""
 
@@ -77,6 +80,8 @@ def _plan_lines(bundle: Bundle, facts: PlanFacts) -> Iterator[str]:
                 f"{'unknown' if attention.blocks is None else attention.blocks} attention blocks fused, "
                 f"{_megabytes(program.traffic_bytes)} moved a call, {_megabytes(program.scratch_bytes)} scratch"
             )
+        if bundle.manifest.precision == "int8":
+            yield f"note       {INT8_MOVES_MORE}"
     elif facts.compute_capability is not None:
         yield f"plan       {bundle.plan.stat().st_size / 1e6:.1f} MB for {facts.gpu} ({facts.compute_capability})"
 
