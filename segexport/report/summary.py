@@ -17,7 +17,9 @@ from segexport.spec import DYNAMIC, Contract, PassResult, format_size
 from segexport.tensorrt.plan import read_plan
 from segexport.tensorrt.plan_file import is_plan
 
-INT8_MOVES_MORE = "INT8 moved more bytes than FP16 in every plan of TensorRT for RTX seen so far: build FP16 too, and bench both on the GPU"
+INT8_MOVES_MORE = (
+    "INT8 moved more bytes than FP16 in every plan of TensorRT for RTX so far: build FP16 too, and bench both"
+)
 """docs/rewrites.md has the figures."""
 
 _NAMED = 2
