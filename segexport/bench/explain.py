@@ -18,7 +18,7 @@ from segexport.bench.changes import Changes
 from segexport.bench.explanation import Explained, Explanation
 from segexport.bench.noise import RunningNoise, verdict
 from segexport.bench.points import Point
-from segexport.bench.probe import ProbeRunner, open_probe
+from segexport.bench.probe import PROBED, ProbeRunner, open_probe
 from segexport.bundle import Bundle, open_bundle
 from segexport.decision import Decision
 from segexport.errors import ContractError
@@ -99,6 +99,12 @@ def open_comparable(
     if base is None:
         raise ContractError("none of the bundles is in fp32, to compare with: name one built with --precision fp32 too")
     same_weights(opened)
+    other = next((bundle for bundle in opened if bundle.manifest.engine.name not in PROBED), None)
+    if other is not None:
+        raise ContractError(
+            f"{other.folder} is for {other.manifest.engine.name}, whose points cannot be put out: explain bundles for "
+            f"{' or '.join(PROBED)}, in the same precisions"
+        )
     for bundle in opened:
         if _network(bundle.manifest.contract) != _network(base.manifest.contract):
             raise ContractError(

@@ -128,3 +128,5 @@ _OPENERS: Mapping[str, Callable[[Path, Sequence[str], Bundle, int | None], Infer
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
+PROBED = tuple(_OPENERS)
+"""The engines whose points can be put out."""

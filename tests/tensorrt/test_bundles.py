@@ -170,3 +170,11 @@ def test_the_command_line(bundle, tmp_path, run_cli):
         done = run_cli("build", "--from-bundle", bundle.folder, "--engine", RTX, "--out", tmp_path / "no", *wrong)
         assert (done.code, (tmp_path / "no").exists()) == (2, False)
         assert said in done.err
+
+
+def test_what_cannot_be_explained_is_refused_at_once(half, bundle, data, run_cli):
+    done = run_cli("bench", bundle.folder, half.folder, "--data", data, "--explain")
+    assert done.code == 2
+    assert (
+        "is for tensorrt-rtx, whose points cannot be put out: explain bundles for onnxruntime or openvino" in done.err
+    )
