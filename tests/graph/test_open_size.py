@@ -348,6 +348,7 @@ def rounded_run(graph: Graph, image: np.ndarray) -> list[np.ndarray]:
     return run(made, image)
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("split", [False, True])
@@ -368,6 +369,7 @@ def test_equal_to_an_export_of_each_size(networks, precision: str, split: bool) 
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 def test_a_plain_export_of_bgr_images_with_a_mask_of_the_networks_size(checkpoint: Path) -> None:
     contract = {"rewrites": False, "mask_size": "network", "channel_order": "bgr", "batch": DYNAMIC}
