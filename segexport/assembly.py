@@ -34,7 +34,9 @@ from segexport.lowering import PORTABLE, Derived, Recipe, complete, derive, deri
 from segexport.precision.placement import Placement, read_placement
 from segexport.precision.ranges import Ranges
 from segexport.spec import Precision
+from segexport.tensorrt.device import gpu_named
 from segexport.tensorrt.flavour import FLAVOURS
+from segexport.tensorrt.loading import fits
 from segexport.tensorrt.options import DEFAULTS, TensorRtOptions, opens_batch, opens_size, profiles_of, require_possible
 from segexport.tensorrt.planning import make_plan
 
@@ -132,7 +134,10 @@ def _with_derived(manifest: Manifest, derived: Derived, class_map: ClassMap) -> 
 def finish(folder: Path, manifest: Manifest, progress: Progress) -> None:
     """Build for the engine, record what it makes of the golden image, and seal the bundle."""
     facts = manifest.engine
-    can_run = bool(info(facts.name).devices)
+    can_run = bool(info(facts.name).devices) and (facts.plan is None or fits(facts.plan, gpu_named(None, facts.name)))
+    if not can_run:
+        facts = dataclasses.replace(facts, machine="")  # whatever is here, it was not run on that
+        manifest = dataclasses.replace(manifest, engine=facts)
     progress(f"running {facts.name} {facts.version}" if can_run else "running the engine's graph on the CPU")
     picture = read_image(folder / GOLDEN_IMAGE)
     bundle = Bundle(folder, manifest)

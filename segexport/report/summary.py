@@ -44,7 +44,7 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
     what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
     yield f"golden     {manifest.golden['agreement_with_pytorch']:.3%} of the {what} as PyTorch"
     if not manifest.golden.get("engine_ran", True):
-        yield "           by the engine's graph on the CPU: without a GPU the engine itself was built and not run"
+        yield "           by the engine's graph on the CPU: the engine was built and not run, for want of its GPU"
     if (equal := manifest.golden.get("resize_equal_to_pillow")) is not None:
         yield f"resize     {equal:.3%} of the golden image's pixels as Pillow {manifest.golden['resize_pillow']}"
     for note in manifest.notes:

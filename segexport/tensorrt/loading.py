@@ -30,7 +30,7 @@ def require_same(bundle: Bundle, flavour: Flavour, version: str, gpu: Gpu, syste
     sides = [
         *_other("system", plan.system, system, same=plan.system == system),
         *_other(flavour.title, facts.version, version, same=_serves(facts.version, version, plan, flavour)),
-        *_other("GPU", _built_for(plan), str(gpu), same=_fits(plan, gpu)),
+        *_other("GPU", _built_for(plan), str(gpu), same=fits(plan, gpu)),
     ]
     if sides:
         raise EngineMismatch(f"{bundle.plan} is {'; '.join(sides)}: {rebuild(bundle.folder, facts, gpu)}")
@@ -117,7 +117,7 @@ def _built_for(plan: PlanFacts) -> str:
     return " or ".join(plan.targets)
 
 
-def _fits(plan: PlanFacts, gpu: Gpu) -> bool:
+def fits(plan: PlanFacts, gpu: Gpu) -> bool:
     """Whether a plan was built for this GPU; one of RTX that names no targets is left for the runtime to judge."""
     if plan.compute_capability is None:
         return not plan.targets or gpu.target in plan.targets
