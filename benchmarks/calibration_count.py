@@ -29,10 +29,10 @@ from benchmarks.cases import CALIBRATION, CHECKPOINT, DATA
 from benchmarks.gains import between_markers
 from segexport import engines, machine, native
 from segexport.calibration import prepared
+from segexport.datasets import LabelledImages, open_data
 from segexport.engines import onnxruntime, openvino
 from segexport.errors import EngineUnavailable, SegexportError
 from segexport.evaluate.bootstrap import ImageCounts
-from segexport.evaluate.datasets import LabelledImages, open_data
 from segexport.graph.graph import Graph
 from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8, resize_nearest

@@ -20,8 +20,8 @@ from benchmarks.process import SETUP_SECONDS, Worker, WorkerFailed
 from benchmarks.results import REFERENCE, Absence, CaseResult, Row, percentiles
 from benchmarks.scores import Score
 from segexport.bench import SETTLE_SECONDS
+from segexport.datasets import Sample
 from segexport.errors import SegexportError
-from segexport.evaluate.datasets import Sample
 from segexport.evaluate.metrics import Agreement, ConfusionMatrix
 from segexport.images import UInt8
 from segexport.inspection import multiply_accumulates

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from segexport.datasets import Sample
 from segexport.evaluate.bootstrap import ImageCounts, Interval, paired_miou
-from segexport.evaluate.datasets import Sample
 from segexport.evaluate.metrics import Agreement
 from segexport.images import UInt8
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from benchmarks import process
 from benchmarks.cases import CALIBRATION, SAMPLES, SCORED, SEED, Case
 from segexport.checkpoint import load
-from segexport.evaluate.datasets import Sample, open_data
+from segexport.datasets import Sample, open_data
 from segexport.images import resize_image, resize_nearest
 
 _SEED = 0

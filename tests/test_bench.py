@@ -17,8 +17,8 @@ from segexport.bench.result import Result, percentiles
 from segexport.bench.scoring import Contender, rows, score
 from segexport.bundle import Bundle
 from segexport.data import read_json
+from segexport.datasets import Sample
 from segexport.evaluate.bootstrap import ImageCounts
-from segexport.evaluate.datasets import Sample
 from segexport.evaluate.metrics import ConfusionMatrix
 from segexport.images import read_image, read_mask
 from segexport.report import table

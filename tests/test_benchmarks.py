@@ -32,8 +32,8 @@ from benchmarks.results import Absence, CaseResult, Row, Run, ratios, with_share
 from benchmarks.scores import Score
 from segexport import calibration
 from segexport.checkpoint import load
+from segexport.datasets import Sample, open_data
 from segexport.evaluate.bootstrap import Interval
-from segexport.evaluate.datasets import Sample, open_data
 
 TRIVIAL = """
 import re

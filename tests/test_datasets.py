@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segexport.datasets import open_data
 from segexport.errors import DataError
-from segexport.evaluate.datasets import open_data
 from segexport.spec import Labels
 
 LABELS = Labels(("sky", "road", "tree"), ((0, 0, 0),) * 3)

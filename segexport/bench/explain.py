@@ -20,9 +20,9 @@ from segexport.bench.noise import RunningNoise, verdict
 from segexport.bench.points import Point
 from segexport.bench.probe import PROBED, ProbeRunner, open_probe
 from segexport.bundle import Bundle, open_bundle
+from segexport.datasets import LabelledImages, Sample, open_data
 from segexport.decision import Decision
 from segexport.errors import ContractError
-from segexport.evaluate.datasets import LabelledImages, Sample, open_data
 from segexport.segmenter import Segmenter
 from segexport.spec import Contract
 

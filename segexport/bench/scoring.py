@@ -11,9 +11,9 @@ from segexport.bench.process import ContenderProcess
 from segexport.bench.result import REFERENCE_ENGINE, Comparison, Row, coarseness, percentiles
 from segexport.bench.verdict import verdicts
 from segexport.bundle import Manifest
+from segexport.datasets import Sample
 from segexport.decision import Decision
 from segexport.evaluate.bootstrap import ImageCounts, IouChange, miou_interval, paired_iou, paired_ratio
-from segexport.evaluate.datasets import Sample
 from segexport.evaluate.metrics import Agreement, Floats
 from segexport.spec import Size, format_size
 

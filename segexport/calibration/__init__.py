@@ -22,10 +22,10 @@ import onnx_ir as ir
 
 from segexport.calibration import probes
 from segexport.calibration.histogram import Histogram
+from segexport.datasets import LabelledImages
 from segexport.engines import require
 from segexport.engines.base import as_batch, in_order
 from segexport.errors import DataError, PrecisionError, SegexportWarning
-from segexport.evaluate.datasets import LabelledImages
 from segexport.graph.graph import Graph
 from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8, resize_image

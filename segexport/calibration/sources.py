@@ -6,8 +6,8 @@ from pathlib import Path
 
 from segexport import scenes
 from segexport.calibration import Progress, calibrate_graph
+from segexport.datasets import Sample, open_data
 from segexport.errors import DataError
-from segexport.evaluate.datasets import Sample, open_data
 from segexport.graph.graph import Graph
 from segexport.precision.ranges import Ranges, read_ranges
 from segexport.spec import Precision, Size

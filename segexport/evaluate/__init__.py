@@ -1,1 +1,1 @@
-"""Labelled images and what a class map is worth on them. Knows no torch and no clock."""
+"""What class maps are worth on labelled images. Knows no torch and no clock."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from segexport import engines
 from segexport.builder import fp32_graph
 from segexport.bundle import Bundle, open_bundle
+from segexport.datasets import LabelledImages, Subset, open_data
 from segexport.errors import ContractError, DataError
-from segexport.evaluate.datasets import LabelledImages, Subset, open_data
 from segexport.graph.graph import Graph
 from segexport.precision.layers import layers
 from segexport.precision.placement import Placement, default_placement

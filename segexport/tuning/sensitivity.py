@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from segexport.calibration import logits, prepared
-from segexport.evaluate.datasets import LabelledImages
+from segexport.datasets import LabelledImages
 from segexport.graph.graph import Graph
 from segexport.precision.int8 import FORMS, to_int8
 from segexport.precision.layers import layers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segexport.bench import Result, benchmark
 from segexport.bundle import Bundle
-from segexport.evaluate.datasets import LabelledImages, Subset
+from segexport.datasets import LabelledImages, Subset
 from segexport.lowering import PORTABLE
 from segexport.precision.placement import Placement
 from segexport.precision.ranges import Ranges

@@ -17,8 +17,8 @@ import segexport
 from segexport import scenes
 from segexport.bundle import CALIBRATION, ENGINE_GRAPH, MODEL, PLACEMENT, Bundle, open_bundle
 from segexport.calibration import MEASURED, PlainImage, calibrate_graph, probes
+from segexport.datasets import Sample
 from segexport.errors import DataError, PrecisionError
-from segexport.evaluate.datasets import Sample
 from segexport.graph.graph import Graph, open_graph
 from segexport.passes.match import scope_of
 from segexport.precision.layers import layers

@@ -17,9 +17,9 @@ import pytest
 import segexport
 from segexport import engines, native, passes, scenes
 from segexport.bundle import ENGINE_GRAPH, Bundle, open_bundle
+from segexport.datasets import open_data
 from segexport.engines import ENGINES, info, open_runner
 from segexport.errors import BundleCorrupt, EngineUnavailable
-from segexport.evaluate.datasets import open_data
 from segexport.evaluate.metrics import ConfusionMatrix
 from segexport.golden import GOLDEN_IMAGE
 from segexport.graph.graph import open_graph

@@ -6,9 +6,9 @@ import pytest
 
 import segexport
 from segexport.bundle import Bundle
+from segexport.datasets import open_data
 from segexport.engines import info
 from segexport.evaluate.bootstrap import ImageCounts
-from segexport.evaluate.datasets import open_data
 from segexport.evaluate.metrics import Agreement
 from segexport.precision.ranges import Ranges
 from segexport.segmenter import open_segmenter
