@@ -32,7 +32,7 @@ from segexport.calibration import prepared
 from segexport.datasets import LabelledImages, open_data
 from segexport.engines import onnxruntime, openvino
 from segexport.errors import EngineUnavailable, SegexportError
-from segexport.evaluate.bootstrap import ImageCounts
+from segexport.evaluation.bootstrap import ImageCounts
 from segexport.graph.graph import Graph
 from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8, resize_nearest

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.results import REFERENCE, SECOND_REFERENCE, CaseResult, Row, Run, best_fp32, ratios, references
 from benchmarks.scores import Score
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 
 _COLUMNS = (
     "contender",

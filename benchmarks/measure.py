@@ -22,7 +22,7 @@ from benchmarks.scores import Score
 from segexport.bench import SETTLE_SECONDS
 from segexport.datasets import Sample
 from segexport.errors import SegexportError
-from segexport.evaluate.metrics import Agreement, ConfusionMatrix
+from segexport.evaluation.metrics import Agreement, ConfusionMatrix
 from segexport.images import UInt8
 from segexport.inspection import multiply_accumulates
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segexport.datasets import Sample
-from segexport.evaluate.bootstrap import ImageCounts, Interval, paired_miou
-from segexport.evaluate.metrics import Agreement
+from segexport.evaluation.bootstrap import ImageCounts, Interval, paired_miou
+from segexport.evaluation.metrics import Agreement
 from segexport.images import UInt8
 
 

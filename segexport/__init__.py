@@ -8,6 +8,9 @@ The Python API mirrors the commands:
     with segexport.open("bundles/b0") as net:
         mask = net.run("street.jpg").mask                       # uint8 [H, W], class ids
     result = segexport.benchmark(["bundles/b0"], "data/val")    # the table, as data
+    segexport.finetune("data", "checkpoint", model="mit-b0")    # your own images
+    found = segexport.evaluate(["checkpoint"], "data")          # what the class maps are worth
+    segexport.examine("checkpoint", data="data")                # known traps
 
 Nothing here imports torch until a checkpoint's weights are needed.
 """
@@ -23,8 +26,11 @@ __all__ = [
     "benchmark",
     "build",
     "calibrate",
+    "evaluate",
+    "examine",
     "explain",
     "export",
+    "finetune",
     "graph_of",
     "load",
     "open",
@@ -38,6 +44,9 @@ if TYPE_CHECKING:
     from segexport.bench.explain import explain
     from segexport.builder import build, calibrate, export, graph_of
     from segexport.checkpoint import load
+    from segexport.doctor import examine
+    from segexport.evaluation.run import evaluate
+    from segexport.finetuning.run import finetune
     from segexport.golden import selftest
     from segexport.rebuilder import rebuild
     from segexport.segmenter import open_segmenter as open
@@ -46,6 +55,9 @@ if TYPE_CHECKING:
 _WHERE = {
     "benchmark": ("segexport.bench", "benchmark"),
     "explain": ("segexport.bench.explain", "explain"),
+    "evaluate": ("segexport.evaluation.run", "evaluate"),
+    "examine": ("segexport.doctor", "examine"),
+    "finetune": ("segexport.finetuning.run", "finetune"),
     "build": ("segexport.builder", "build"),
     "calibrate": ("segexport.builder", "calibrate"),
     "rebuild": ("segexport.rebuilder", "rebuild"),

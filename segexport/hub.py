@@ -35,9 +35,9 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
     from huggingface_hub.errors import HFValidationError
 
     remedy = "download it elsewhere and pass its local folder: --model path/to/folder"
-    with _quiet():
+    with quiet():
         try:
-            offline = not _reachable()
+            offline = not reachable()
             for patterns in (_FACTS_AND_SAFETENSORS, _PICKLES):
                 files = snapshot_download(
                     repository, revision=revision, allow_patterns=list(patterns), local_files_only=offline
@@ -51,14 +51,15 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
                 "nor a valid hub id (owner/name)"
             ) from error
         except Exception as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             raise CheckpointError(f"checkpoint '{repository}' could not be had: {reason}; {remedy}") from error
     if not (folder / "config.json").exists():
         raise CheckpointError(f"checkpoint '{repository}' has no config.json on the hub; {remedy}")
     return folder, folder.name
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why the hub client failed, in words."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -72,7 +73,7 @@ def _reason(error: Exception) -> str:
     return "the hub was not reached and the local cache does not hold it"
 
 
-def _reachable() -> bool:
+def reachable() -> bool:
     """Whether the hub's host resolves. Saves the hub client's half minute of retries on a machine without network."""
     from huggingface_hub import constants
 
@@ -88,7 +89,7 @@ def _reachable() -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The hub client without log lines and progress bars; what matters in them becomes an error of ours."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 

@@ -35,7 +35,7 @@ def read_image(path: Path) -> UInt8:
     Raises:
         DataError: missing, not an image, truncated, or more than 8 bits a channel.
     """
-    return decode_image(_bytes(path), str(path))
+    return decode_image(read_bytes(path), str(path))
 
 
 def read_mask(path: Path) -> UInt8 | npt.NDArray[np.int32]:
@@ -44,7 +44,7 @@ def read_mask(path: Path) -> UInt8 | npt.NDArray[np.int32]:
     Raises:
         DataError: missing, not an image, or coloured.
     """
-    return decode_mask(_bytes(path), str(path))
+    return decode_mask(read_bytes(path), str(path))
 
 
 def decode_image(data: bytes, name: str) -> UInt8:
@@ -92,6 +92,21 @@ def decode_mask(data: bytes, name: str) -> UInt8 | npt.NDArray[np.int32]:
         raise DataError(
             f"{name} is a colour image (mode {image.mode}): masks hold one class id a pixel (PNG mode L or P)"
         )
+
+
+def decode_colours(data: bytes, name: str) -> npt.NDArray[np.int32]:
+    """The colours of a mask file as one number each, R + 256 G + 65536 B, [height, width]; `name` is for messages.
+
+    Raises:
+        DataError: not an image, or it cannot be decoded.
+    """
+    with _open(data, name) as image:
+        try:
+            rgb = np.asarray(image.convert("RGB"), np.int32)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"{name} cannot be decoded ({error}): replace the file") from error
+    packed: npt.NDArray[np.int32] = rgb[..., 0] + (rgb[..., 1] << 8) + (rgb[..., 2] << 16)
+    return packed
 
 
 def class_ids(mask: UInt8 | npt.NDArray[np.int32], labels: Labels, name: str, image_size: Size) -> UInt8:
@@ -157,7 +172,12 @@ def overlay(image: UInt8, mask: UInt8, palette: tuple[tuple[int, int, int], ...]
     return np.rint(image * (1 - opacity) + colours[mask] * opacity).astype(np.uint8)
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DataError: missing, or it cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -18,8 +18,8 @@ from segexport.bench.scoring import Contender, rows, score
 from segexport.bundle import Bundle
 from segexport.data import read_json
 from segexport.datasets import Sample
-from segexport.evaluate.bootstrap import ImageCounts
-from segexport.evaluate.metrics import ConfusionMatrix
+from segexport.evaluation.bootstrap import ImageCounts
+from segexport.evaluation.metrics import ConfusionMatrix
 from segexport.images import read_image, read_mask
 from segexport.report import table
 from segexport.spec import Contract, to_json

@@ -33,7 +33,7 @@ from benchmarks.scores import Score
 from segexport import calibration
 from segexport.checkpoint import load
 from segexport.datasets import Sample, open_data
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 
 TRIVIAL = """
 import re

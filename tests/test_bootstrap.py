@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexport.evaluate.bootstrap import (
+from segexport.evaluation.bootstrap import (
     PERCENTILES,
     ImageCounts,
     Interval,
@@ -18,7 +18,7 @@ from segexport.evaluate.bootstrap import (
     paired_miou,
     paired_ratio,
 )
-from segexport.evaluate.metrics import ConfusionMatrix
+from segexport.evaluation.metrics import ConfusionMatrix
 
 CLASSES = 4
 

@@ -13,10 +13,11 @@ from PIL import Image
 
 from segexport import scenes
 from segexport.demo import SIZE
-from segexport.finetune.demo import train_on_scenes
+from segexport.demo import train as train_demo
 from tests.conftest import RunCli
+from tests.finetuning.small import write_architecture, write_scenes
 
-OLD_TRANSFORMERS = ("transformers==4.57.6", "huggingface-hub==0.36.0", "tokenizers==0.22.1")
+OLD_TRANSFORMERS = ("transformers==4.57.6", "huggingface-hub==0.36.0", "tokenizers==0.22.1", "datasets==4.0.0")
 
 
 @pytest.mark.slow
@@ -35,7 +36,7 @@ def test_the_demo(tmp_path: Path, run_cli: RunCli) -> None:
         assert picture.size == (3 * SIZE[1], SIZE[0])
     assert run_cli("demo", "--out", out, "--seconds", 20).code == 2, "an earlier demo is not overwritten unasked"
     # The bundles still know their checkpoint, so the user can go on from here.
-    again = run_cli("bench", out / "bundles" / "openvino", "--data", out / "data", "--limit", 2)
+    again = run_cli("bench", out / "bundles" / "openvino", "--data", out / "data" / "val", "--limit", 2)
     assert again.code == 0, again.err
 
 
@@ -52,10 +53,10 @@ def test_training_saves_a_checkpoint_that_loads_everywhere(tmp_path: Path) -> No
 
     import segexport
 
-    seen: list[float] = []
-    train_on_scenes(tmp_path / "ck", seconds=6, size=(64, 96), on_progress=lambda share, text: seen.append(share))
-    assert seen == sorted(seen)
-    assert seen[-1] == 1
+    seen: list[str] = []
+    trained = train_demo(write_scenes(tmp_path / "data"), tmp_path / "ck", 6, seen.append)
+    assert any("training on scenes: 100%" in step for step in seen)
+    assert trained.score is not None
     loaded = segexport.load(tmp_path / "ck")
     assert loaded.labels.names == scenes.LABELS
     assert loaded.labels.palette == scenes.PALETTE
@@ -65,13 +66,15 @@ def test_training_saves_a_checkpoint_that_loads_everywhere(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_oldest_transformers(checkpoint: Path, data: Path, tmp_path: Path) -> None:
-    """transformers 4.57 traces another module tree: export, rewrite and parity hold there too."""
+    """transformers 4.57 traces another module tree and has another Trainer: what holds with 5 holds there too."""
+    scenes_folder, architecture = write_scenes(tmp_path / "scenes"), write_architecture(tmp_path / "architecture")
     packages = tmp_path / "old"
     install = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*install, "--target", str(packages), *OLD_TRANSFORMERS], check=True)
     # Its hub client wants requests, which brings what the newer one does without.
     subprocess.run([*install[:-1], "--target", str(packages), "requests"], check=True)
     script = f"""
+from pathlib import Path
 import transformers, segexport
 assert transformers.__version__.startswith("4.57"), transformers.__version__
 bundle = segexport.build({str(checkpoint)!r}, {str(tmp_path / "bundle")!r}, engine="onnxruntime", size=(64, 96))
@@ -81,11 +84,19 @@ stages = {{s.name: s.multiply_accumulates for s in inspect_file(bundle.model).st
 assert all(stages[name] for name in ("stage 1", "stage 2", "stage 3", "stage 4", "decode head")), stages
 assert not stages.get("other"), stages
 result = segexport.benchmark([bundle], {str(data)!r})
+from tests.finetuning.test_training import Stop, python, stop_at, weights
+folders = [Path({str(tmp_path)!r}) / name for name in ("unbroken", "interrupted")]
+python({str(scenes_folder)!r}, {str(architecture)!r}, folders[0])
+try:
+    python({str(scenes_folder)!r}, {str(architecture)!r}, folders[1], told=stop_at(7))
+except Stop:
+    python({str(scenes_folder)!r}, {str(architecture)!r}, folders[1], resume=True)
+assert weights(folders[0]) == weights(folders[1])
 print(result.rows[1].agreement, result.rows[1].miou - result.rows[0].miou)
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(packages)},
+        env={**os.environ, "PYTHONPATH": f"{packages}:{Path(__file__).parents[1]}"},
         capture_output=True,
         text=True,
         check=False,

@@ -25,8 +25,8 @@ from segexport.bench.points import Point, find_points
 from segexport.bundle import Bundle
 from segexport.data import read_json
 from segexport.errors import ContractError
-from segexport.evaluate.bootstrap import ImageCounts, paired_iou
-from segexport.evaluate.metrics import ConfusionMatrix
+from segexport.evaluation.bootstrap import ImageCounts, paired_iou
+from segexport.evaluation.metrics import ConfusionMatrix
 from segexport.report import explanation as report
 from tests.conftest import SIZE, RunCli
 from tests.passes.handmade import graph_of

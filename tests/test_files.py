@@ -18,7 +18,7 @@ from segexport.errors import OutputError
 from segexport.files import new_folder, require_absent, sha256_of, write_file
 
 FULL = Path("/dev/full")
-CLI = [sys.executable, "-m", "segexport.cli"]
+CLI = [sys.executable, "-m", "segexport"]
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:

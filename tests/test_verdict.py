@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segexport.bench.result import Comparison, Row, coarseness
 from segexport.bench.scoring import lost_classes
 from segexport.bench.verdict import verdicts
-from segexport.evaluate.bootstrap import Interval, IouChange
+from segexport.evaluation.bootstrap import Interval, IouChange
 
 SIZE = (512, 512)
 CLASSES = {"Road": 0.9, "Pole": 0.3, "Fence": 0.4, "SignSymbol": 0.2}

@@ -18,7 +18,7 @@ from segexport.bench.scoring import Contender, rows, score
 from segexport.bundle import Bundle, Manifest, open_bundle
 from segexport.datasets import LabelledImages, open_data
 from segexport.errors import ContractError
-from segexport.evaluate.bootstrap import ImageCounts
+from segexport.evaluation.bootstrap import ImageCounts
 from segexport.precision.emulate import FP16_EMULATED
 from segexport.spec import Size, format_size, to_json
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from segexport.bench.explanation import ClassChange, ImageChange
 from segexport.decision import Decision
-from segexport.evaluate.bootstrap import ImageCounts, Interval, paired_iou
-from segexport.evaluate.metrics import Floats, intersection_over_union, mean_over_occurring
+from segexport.evaluation.bootstrap import ImageCounts, Interval, paired_iou
+from segexport.evaluation.metrics import Floats, intersection_over_union, mean_over_occurring
 from segexport.images import UInt8
 
 LISTED = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segexport.bench.explanation import Explanation
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 from segexport.spec import to_json
 
 SCHEMA = 2

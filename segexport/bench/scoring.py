@@ -13,8 +13,8 @@ from segexport.bench.verdict import verdicts
 from segexport.bundle import Manifest
 from segexport.datasets import Sample
 from segexport.decision import Decision
-from segexport.evaluate.bootstrap import ImageCounts, IouChange, miou_interval, paired_iou, paired_ratio
-from segexport.evaluate.metrics import Agreement, Floats
+from segexport.evaluation.bootstrap import ImageCounts, IouChange, miou_interval, paired_iou, paired_ratio
+from segexport.evaluation.metrics import Agreement, Floats
 from segexport.spec import Size, format_size
 
 LOST_SHARE = 0.5

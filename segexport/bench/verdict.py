@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from segexport.bench.result import Comparison, Row, coarseness
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 
 SAME_AGREEMENT = 0.999
 SAME_MIOU = 0.0005

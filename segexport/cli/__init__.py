@@ -1,7 +1,8 @@
 """The command line: parse, call one function, print. No logic.
 
-`build.py` has the commands that make something, `use.py` those that use what was made, `doctor.py` the one that says
-what is wrong. Every expected failure is one line on standard error and exit code 2; `--debug` shows where it came from.
+`finetune.py` trains, `build.py` has the commands that make something of a checkpoint, `use.py` those that use what was
+made, `evaluate.py` scores, `doctor.py` says what is wrong. Every expected failure is one line on standard error and
+exit code 2; `--debug` shows where it came from.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import segexport
-from segexport.cli import build, doctor, use
+from segexport.cli import build, doctor, evaluate, finetune, use
 from segexport.cli.console import err, out
 from segexport.errors import SegexportError, SegexportWarning
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (*build.COMMANDS, *use.COMMANDS, *doctor.COMMANDS):
+for command in (*finetune.COMMANDS, *build.COMMANDS, *use.COMMANDS, *evaluate.COMMANDS, *doctor.COMMANDS):
     app.command()(command)
 _debug = False
 

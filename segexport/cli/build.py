@@ -30,7 +30,9 @@ def build(
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder; appears whole or not at all.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Folder, hub id, or alias: b0 ... b5, b0-cityscapes ..., mit-b0 ..."),
+        typer.Option(
+            "--model", "-m", help="Folder, .pth file, hub id, or alias: b0 ... b5, b0-cityscapes ..., mit-b0 ..."
+        ),
     ] = None,
     from_bundle: Annotated[
         Path | None, typer.Option(help="Build from a bundle instead, for another engine; needs no PyTorch.")
@@ -183,7 +185,9 @@ def build(
 def calibrate(
     data: Annotated[Path, typer.Option(help="Folder of images, or of images/; or a Hugging Face data set folder.")],
     out_file: Annotated[Path, typer.Option("--out", "-o", help="The table to write, JSON.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Folder, hub id, or alias, as for build.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Folder, .pth, hub id, or alias, as for build.")
+    ] = None,
     from_bundle: Annotated[Path | None, typer.Option(help="A bundle in fp32 instead; needs no PyTorch.")] = None,
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the network's input, as for build.")] = None,
     samples: Annotated[
@@ -210,7 +214,9 @@ def tune(
     data: Annotated[Path, typer.Option(help="Labelled images to search on, as for bench.")],
     calibration: Annotated[Path, typer.Option(help="A folder of other images, or a table of segexport calibrate.")],
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the placement and all that was measured.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Folder, hub id, or alias, as for build.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Folder, .pth, hub id, or alias, as for build.")
+    ] = None,
     from_bundle: Annotated[Path | None, typer.Option(help="A bundle in fp32 instead; needs no PyTorch.")] = None,
     confirm: Annotated[
         Path | None, typer.Option(help="Images to confirm on; every other one of --data if not given.")

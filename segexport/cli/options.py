@@ -80,6 +80,22 @@ class HardwareCompatibility(str, enum.Enum):
     ampere_plus = "ampere-plus"
 
 
+class Autocast(str, enum.Enum):
+    """What `--autocast` takes."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    fp16 = "fp16"
+    off = "off"
+
+
+class ClassWeights(str, enum.Enum):
+    """What `--class-weights` takes."""
+
+    none = "none"
+    sqrt = "sqrt"
+
+
 def required(path: Path | None, option: str) -> Path:
     """An option that `--precision auto` cannot do without."""
     if path is None:

@@ -27,7 +27,7 @@ class Inspected(str, enum.Enum):
 
 def bench(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles, all from the same weights.")],
-    data: Annotated[Path, typer.Option(help="Folder with images/ and masks/, or a Hugging Face data set folder.")],
+    data: Annotated[Path, typer.Option(help="Labelled images, in any layout of docs/data.md.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure here.")] = None,
     markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the table here.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,

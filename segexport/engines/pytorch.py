@@ -9,9 +9,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from segexport.checkpoint import Checkpoint
-from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
+from segexport.engines.base import EngineInfo, Outputs, Runner, check_images, check_pixels
 from segexport.images import UInt8, resize_image
 from segexport.processor import find_processor
 from segexport.spec import CELL, Contract, Size, network_grid
@@ -110,6 +111,28 @@ class PyTorchRunner(Runner):
             maps = self._processor.post_process_semantic_segmentation(self._outputs, target_sizes=[size] * len(logits))
             return {"mask": np.stack([m.numpy() for m in maps]).astype(np.uint8)}
         return self._upsampled(logits, size)
+
+    def logits(self, images: UInt8) -> npt.NDArray[np.float32]:
+        """The network's own logits of images in their own size, whatever the contract's.
+
+        Args:
+            images: uint8 [N, H, W, 3] RGB.
+
+        Returns:
+            float32 [N, classes, h, w], h and w a quarter of the image's sides, rounded up.
+
+        Raises:
+            ContractError: dtype is not uint8.
+        """
+        import torch
+
+        check_pixels(images)
+        batch = self._processor(
+            images=list(images), do_resize=False, input_data_format="channels_last", return_tensors="pt"
+        )
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = self._model(**batch).logits.numpy()
+        return logits
 
     def _upsampled(self, logits: torch.Tensor, size: Size) -> Outputs:
         import torch

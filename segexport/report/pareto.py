@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE
 from rich.table import Table
 
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 
 if TYPE_CHECKING:
     from segexport.tuning.result import Point, Tuning

@@ -6,7 +6,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from segexport.bench.result import Comparison, Result, Row
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 from segexport.report import explanation
 from segexport.spec import format_size
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segexport.bench.result import Row
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 from segexport.lowering import PORTABLE
 from segexport.precision.placement import Placement
 from segexport.spec import Precision, to_json

@@ -20,7 +20,7 @@ from segexport.bundle import ENGINE_GRAPH, Bundle, open_bundle
 from segexport.datasets import open_data
 from segexport.engines import ENGINES, info, open_runner
 from segexport.errors import BundleCorrupt, EngineUnavailable
-from segexport.evaluate.metrics import ConfusionMatrix
+from segexport.evaluation.metrics import ConfusionMatrix
 from segexport.golden import GOLDEN_IMAGE
 from segexport.graph.graph import open_graph
 from segexport.images import read_image

@@ -121,7 +121,7 @@ def test_what_cannot_be_asked(tmp_path: Path, run_cli: RunCli) -> None:
     for arguments, message in (
         ((tmp_path / "nowhere.onnx",), "does not exist"),
         ((path, "--target", "tensorrt-9"), "'tensorrt-9' is no target to check for: pass --target jetpack-6.1|"),
-        ((path, "--as", "plan"), "'plan' is no kind of thing to examine: pass --as onnx or bundle"),
+        ((path, "--as", "plan"), "'plan' is no kind of thing to examine: pass --as onnx, bundle, checkpoint, data"),
         ((tmp_path,), "bundle"),
     ):
         done = run_cli("doctor", *arguments)

@@ -8,8 +8,8 @@ import segexport
 from segexport.bundle import Bundle
 from segexport.datasets import open_data
 from segexport.engines import info
-from segexport.evaluate.bootstrap import ImageCounts
-from segexport.evaluate.metrics import Agreement
+from segexport.evaluation.bootstrap import ImageCounts
+from segexport.evaluation.metrics import Agreement
 from segexport.precision.ranges import Ranges
 from segexport.segmenter import open_segmenter
 

@@ -1,6 +1,6 @@
 import pytest
 
-from segexport.evaluate.bootstrap import Interval
+from segexport.evaluation.bootstrap import Interval
 from segexport.tuning.choice import choose
 from segexport.tuning.result import Point
 

@@ -1,0 +1,131 @@
+"""Traps in a checkpoint's weights: missing, not finite, never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from segexport import original
+from segexport.data import read_json
+from segexport.original.names import table
+from segexport.traps.trap import Trap
+
+if TYPE_CHECKING:
+    import torch
+
+_LAST = "decode_head.classifier.weight"
+_SHOWN = 3
+_TRAIN = "train it: segexport finetune --model"
+
+
+def tensor_traps(where: str, config: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+    """Judge tensors under the names that transformers' checkpoints have on disk; `config` None if unreadable."""
+    found = []
+    if config is not None:
+        found += _of_names(where, config, tensors)
+        found += _of_sizes(where, config)
+    found += _of_head(where, tensors)
+    found += _of_values(where, tensors)
+    return found
+
+
+def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+    defaults = {**read_json("aliases.json")["common"], **read_json("aliases.json")["architectures"]["b0"]}
+    last = tensors.get(_LAST, tensors.get("classifier.weight"))
+    head: Any = "segmentation" if _has_decode_head(tensors) else None if last is None else "classification"
+    try:
+        structure = original.Structure.of_config({**defaults, **config}, head, None if last is None else len(last))
+        entries = table(structure, "nvlabs")
+    except (TypeError, KeyError, IndexError):
+        return []
+    expected = {name for entry in entries for name in entry.ours}
+    needed = {name for entry in entries if not entry.optional for name in entry.ours}
+    missing, others = sorted(needed - tensors.keys()), sorted(tensors.keys() - expected)
+    traps = []
+    if missing:
+        traps.append(
+            Trap(
+                "weights-missing",
+                "error",
+                where,
+                f"{len(missing)} weights of {len(needed)} are missing ({_some(missing)})",
+                "transformers fills them with random values and says so in a log line only",
+                "copy or save the whole checkpoint again",
+            )
+        )
+    if others:
+        traps.append(
+            Trap(
+                "weights-unexpected",
+                "warning",
+                where,
+                f"{len(others)} tensors are none of this SegFormer's ({_some(others)})",
+                "they are not loaded: what was trained had parts that this configuration does not describe",
+                "check depths and heads in config.json against the training",
+            )
+        )
+    return traps
+
+
+def _of_sizes(where: str, config: Mapping[str, Any]) -> list[Trap]:
+    keys = ("depths", "hidden_sizes", "decoder_hidden_size")
+    own = {key: config.get(key) for key in keys if config.get(key) is not None}
+    sizes = read_json("aliases.json")["architectures"]
+    if any(all(size[key] == value for key, value in own.items()) for size in sizes.values()):
+        return []
+    said = ", ".join(f"{key} {value}" for key, value in own.items())
+    why = "published weights fit no part of it, and published figures say nothing about it"
+    fix = "nothing, if it is meant: it builds and trains as the others do"
+    return [Trap("size-not-published", "warning", where, f"{said}: none of B0 to B5", why, fix)]
+
+
+def _of_head(where: str, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+    if not _has_decode_head(tensors):
+        classes = tensors.get("classifier.weight")
+        what = "an encoder alone" if classes is None else f"an image classifier of {len(classes)} classes"
+        return [
+            Trap(
+                "no-head",
+                "warning",
+                where,
+                f"{what}: no decode head",
+                "it segments nothing yet; transformers would make up a head of random weights",
+                f"{_TRAIN} {where}",
+            )
+        ]
+    mean, variance = (tensors.get(f"decode_head.batch_norm.running_{kind}") for kind in ("mean", "var"))
+    if mean is None or variance is None or bool((mean != 0).any()) or bool((variance != 1).any()):
+        return []
+    return [
+        Trap(
+            "head-untrained",
+            "error",
+            where,
+            "the decode head's BatchNorm has a mean of 0 and a variance of 1 in every channel",
+            "not one training step has gone through it: the head is newly initialised, and its masks mean nothing",
+            f"{_TRAIN} {where}",
+        )
+    ]
+
+
+def _of_values(where: str, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    if bad:
+        why = "one such number makes every output not a number"
+        fix = "take an earlier checkpoint of the run, and train on with a lower rate, in bf16 or fp32"
+        detail = f"{len(bad)} tensors have NaN or infinity ({_some(bad)})"
+        return [Trap("weights-not-finite", "error", where, detail, why, fix)]
+    scales = [tensor for name, tensor in tensors.items() if "layer_norm" in name and name.endswith(".weight")]
+    if scales and all(bool((scale == 1).all()) for scale in scales):
+        detail = f"all {len(scales)} LayerNorms scale by exactly 1"
+        why = "any training moves them: the encoder has random weights, and its masks mean nothing"
+        return [Trap("encoder-untrained", "error", where, detail, why, "start from nvidia/mit-b0 or train longer")]
+    return []
+
+
+def _has_decode_head(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return any(name.startswith("decode_head.") for name in tensors)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
