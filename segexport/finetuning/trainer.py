@@ -19,6 +19,7 @@ from segexport.finetuning.loss import segmentation_loss
 from segexport.finetuning.recipe import Recipe
 from segexport.finetuning.schedule import Schedule
 from segexport.finetuning.scoring import confusion
+from segexport.weights import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +126,8 @@ def trainer_class() -> Any:
             # transformers 5 saves SegFormer under the names of 4, and its Trainer would find none of them when it
             # loads; from_pretrained knows both.
             target = self.model if model is None else model
-            saved = type(target).from_pretrained(resume_from_checkpoint, local_files_only=True)
+            with quiet_transformers():  # the Trainer has made transformers loud again
+                saved = type(target).from_pretrained(resume_from_checkpoint, local_files_only=True)
             target.load_state_dict(saved.state_dict())
 
         def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:

@@ -15,7 +15,13 @@ from segexport.finetuning.run import Trained
 
 @contextmanager
 def bar(console: Console, shown: bool = True) -> Iterator[Callable[[float, str], None]]:
-    """Show the share of a training that is done, time spent, time left, and the last line told."""
+    """Show the share of a training that is done, time spent, time left, and the last line told.
+
+    Where nobody watches, in a log, it is a line for every twentieth.
+    """
+    if not console.is_terminal:
+        yield _logged(console, shown)
+        return
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -32,6 +38,18 @@ def bar(console: Console, shown: bool = True) -> Iterator[Callable[[float, str],
             progress.update(task, completed=share, description=text)
 
         yield update
+
+
+def _logged(console: Console, shown: bool) -> Callable[[float, str], None]:
+    before = 0
+
+    def update(share: float, text: str) -> None:
+        nonlocal before
+        if shown and int(20 * share) > before:
+            before = int(20 * share)
+            console.print(f"{share:.0%} {text}")
+
+    return update
 
 
 def can_draw() -> bool:
