@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from importlib import metadata
 from pathlib import Path
@@ -30,12 +31,23 @@ def info() -> EngineInfo:
         version = metadata.version("openvino")
     except metadata.PackageNotFoundError:
         return EngineInfo(NAME, None, (), INSTALL, builds=True)
-    import openvino as ov
-
-    core = ov.Core()
+    core = shared_core()
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precisions: tuple[Precision, ...] = ("fp32", *(p for p in ("bf16", "fp16", "int8") if p.upper() in able))
     return EngineInfo(NAME, version, tuple(core.available_devices), INSTALL, builds=True, precisions=precisions)
+
+
+@functools.cache
+def shared_core() -> Any:
+    """The process's only one.
+
+    OpenVINO 2026.4 gives the main thread a stack for signals with each CPU plugin and takes it away with it; of two
+    plugins, the first to go leaves the second one's to be followed by its own, which is gone. The next signal that
+    Python handles, such as Ctrl-C, then ends the process.
+    """
+    import openvino as ov
+
+    return ov.Core()
 
 
 def open_bundle(bundle: Bundle, *, threads: int | None, device: str | None) -> Runner:
@@ -61,9 +73,7 @@ def compile_graph(
     Raises:
         EngineUnavailable: OpenVINO has no such device here, or it does not compute in `precision`.
     """
-    import openvino as ov
-
-    core = ov.Core()
+    core = shared_core()
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         raise EngineUnavailable(
             f"OpenVINO has no device {device} here: pass --device with one of {', '.join(core.available_devices)}"

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segexport.engines.openvino import shared_core
 from segexport.graph import resize
 from segexport.graph.build import Writer
 from segexport.images import read_image, resize_image
@@ -43,9 +44,8 @@ def on_onnxruntime(proto: onnx.ModelProto) -> Resize:
 
 
 def on_openvino(proto: onnx.ModelProto) -> Resize:
-    import openvino as ov
 
-    core = ov.Core()
+    core = shared_core()  # a second one would leave a broken stack for signals behind
     model = core.read_model(proto.SerializeToString())
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images)[0]
