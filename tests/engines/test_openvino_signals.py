@@ -1,4 +1,4 @@
-"""Ctrl-C behind two engines that were closed in the order they were opened: OpenVINO left a stack for signals behind."""
+"""Ctrl-C behind two engines closed in the order they were opened: OpenVINO left a stack for signals behind."""
 
 import subprocess
 import sys
