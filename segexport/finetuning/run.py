@@ -23,7 +23,7 @@ from segexport.files import require_absent, write_file
 from segexport.finetuning import keeping
 from segexport.finetuning.averaging import Average
 from segexport.finetuning.batches import Collate, training_set, validation_set
-from segexport.finetuning.finish import Score, finish
+from segexport.finetuning.finish import METRICS, Score, finish
 from segexport.finetuning.hardware import choose_autocast, on_gpu
 from segexport.finetuning.head import commute
 from segexport.finetuning.recipe import PAPER, Recipe
@@ -120,10 +120,10 @@ def finetune(
     require_training()
     _require_possible(recipe, epochs)
     out = Path(out)
-    if not resume:
-        require_absent(out, overwrite, marker=SETTINGS)
     autocast = choose_autocast(recipe.autocast)
     main = os.environ.get("RANK", "0") == "0"
+    if main and not resume:
+        require_absent(out, overwrite, marker=SETTINGS)
     say: Tell = tell if main else (lambda line: None)
     labels = read_labels(Path(data), None if classes is None else Path(classes))
     images, validation = read_images(
@@ -293,6 +293,8 @@ def _prepare(out: Path, settings: dict[str, Any], resume: bool, overwrite: bool)
                 f"{out} holds a training with other {' and '.join(differs)}: pass the same options to go on with it, "
                 "or --overwrite to begin anew"
             )
+        if (out / METRICS).exists() and keeping.newest(out) is None:
+            raise OutputError(f"the training in {out} is finished: nothing is left to resume")
         return
     if resume and out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} holds no training to resume: pass another --out")

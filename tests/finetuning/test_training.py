@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segexport.errors import OutputError
 from segexport.finetuning.recipe import FROM_RANDOM
 from segexport.finetuning.run import finetune
 from tests.finetuning.small import ONE_THREAD, SIZE, command, write_architecture, write_scenes
@@ -153,13 +154,15 @@ def test_two_processes(scenes_folder, architecture, unbroken, tmp_path):
     assert "24 steps of batch 2" in (out / "README.md").read_text()
 
 
-def test_a_finished_training_is_not_touched(train, unbroken):
+def test_a_finished_training_is_not_touched(train, unbroken, scenes_folder, architecture):
     before = weights(unbroken)
     outcome, _ = train(out=unbroken)
     assert (outcome.code, "--overwrite" in outcome.err) == (2, True)
     outcome, _ = train("--resume", out=unbroken)
     assert outcome.code == 2
     assert "other" in outcome.err
+    with pytest.raises(OutputError, match="is finished"):
+        python(scenes_folder, architecture, unbroken, resume=True)
     assert weights(unbroken) == before
 
 
