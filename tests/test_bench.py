@@ -97,6 +97,7 @@ def test_a_reference_of_pickled_weights_has_their_size(checkpoint: Path, tmp_pat
     assert facts["size_bytes"] == (tmp_path / "pytorch_model.bin").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 def test_random_weights_get_no_miou(data: Path, tmp_path: Path) -> None:
     bundle = segexport.build("b0", tmp_path / "random", size=SIZE, engine="onnxruntime", random_init=True)

@@ -44,6 +44,7 @@ def test_an_unknown_engine_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "no passes for tensorrt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 def test_a_run(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a small checkpoint with two calls: every pass has its row, and no row changes what is seen."""

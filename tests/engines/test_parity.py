@@ -50,10 +50,17 @@ CONTRACTS = {
         "mask_size": "network",
     },
 }
+SLOW = {"bgr", "logits", "letterbox", "shortest edge", "1024x512", "logits of a letterbox", "mask of another size"}
+"""Cases of which another one has the most: each costs a build for every engine."""
+
 TOLERANCE = {"logits": 1e-4, "confidence": 1e-5}
 
 
-@pytest.fixture(scope="module", params=CONTRACTS, ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CONTRACTS],
+    ids=str,
+)
 def built(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("parity") / "bundle"
     return segexport.build(checkpoint, out, engine="onnxruntime", **CONTRACTS[request.param])

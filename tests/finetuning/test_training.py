@@ -52,11 +52,18 @@ def unbroken(scenes_folder, architecture, tmp_path_factory):
 
 
 def python(data, architecture, out, **more):
-    """What the command line does with RECIPE, in this process."""
+    """What the command line does with RECIPE, in this process, on one thread: sums of more round otherwise."""
+    import torch
+
     recipe = dataclasses.replace(FROM_RANDOM, steps=24, batch=2, ema=0.9)
-    return finetune(
-        data, out, model=str(architecture), random_init=True, recipe=recipe, evaluations=3, save_every=3, **more
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return finetune(
+            data, out, model=str(architecture), random_init=True, recipe=recipe, evaluations=3, save_every=3, **more
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
 def weights(folder: Path) -> bytes:

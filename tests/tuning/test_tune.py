@@ -117,6 +117,7 @@ def test_what_cannot_be_searched_is_refused(run_cli, bundle, images, data, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_random_weights_and_classifiers_have_nothing_to_tune(run_cli, classifier, images, data, tmp_path):
     result = run_cli(
         *("tune", "--model", classifier, "--data", images, "--calibration", data, "-o", tmp_path / "out"),
