@@ -23,6 +23,7 @@ _PACKAGES = (
     "transformers",
 )
 
+_BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
@@ -41,12 +42,21 @@ def int8_instructions() -> tuple[str, ...]:
 
     Linux only: elsewhere none are found.
     """
+    return tuple(name for name in _INT8_INSTRUCTIONS if name in _instructions())
+
+
+def bf16_instructions() -> tuple[str, ...]:
+    """The CPU's instructions for products in bf16, by their names in Linux; elsewhere none are found."""
+    return tuple(name for name in _BF16_INSTRUCTIONS if name in _instructions())
+
+
+def _instructions() -> set[str]:
+    """Every instruction set that Linux names."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
-    flags = {
+    return {
         flag for line in text.splitlines() if line.lower().startswith(("flags", "features")) for flag in line.split()
     }
-    return tuple(name for name in _INT8_INSTRUCTIONS if name in flags)
 
 
 def cores() -> int:

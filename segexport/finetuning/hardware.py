@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from segexport import machine
 from segexport.errors import EngineUnavailable
 from segexport.finetuning.recipe import Autocast
-
-_CPU_BF16 = ("amx_bf16", "avx512_bf16")
 
 
 def on_gpu() -> bool:
@@ -27,7 +24,7 @@ def choose_autocast(asked: Autocast) -> Autocast:
     import torch
 
     gpu = on_gpu()
-    bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else _cpu_bf16()
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else bool(machine.bf16_instructions())
     if asked == "auto":
         return "bf16" if bf16 else "fp16" if gpu else "off"
     if asked == "bf16" and not bf16:
@@ -37,10 +34,3 @@ def choose_autocast(asked: Autocast) -> Autocast:
     if asked == "fp16" and not gpu:
         raise EngineUnavailable("fp16 training needs a GPU: pass --autocast auto")
     return asked
-
-
-def _cpu_bf16() -> bool:
-    """Whether the CPU has instructions for bf16 (Linux says; elsewhere none are found)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
-    return any(flag in text.split() for flag in _CPU_BF16)

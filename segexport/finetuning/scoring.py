@@ -53,9 +53,10 @@ class ComputeMetrics:
         if not compute_result:
             return {}
         matrix, self._matrix = self._matrix, ConfusionMatrix(len(self._names))
-        rows = matrix.counts.sum(1)
-        accuracy = np.diag(matrix.counts)[rows > 0] / rows[rows > 0]
-        found = {"miou": matrix.miou(), "pixel_accuracy": matrix.pixel_accuracy()}
-        found["mean_accuracy"] = float(accuracy.mean()) if accuracy.size else float("nan")
+        found = {
+            "miou": matrix.miou(),
+            "pixel_accuracy": matrix.pixel_accuracy(),
+            "mean_accuracy": matrix.mean_accuracy(),
+        }
         found |= {f"iou_{name}": float(iou) for name, iou in zip(self._names, matrix.iou(), strict=True)}
         return {name: value for name, value in found.items() if not np.isnan(value)}
