@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segexport.errors import BundleCorrupt
+from segexport.errors import BundleCorrupt, ContractError
 from segexport.files import sha256_of
 from segexport.spec import (
     Contract,
@@ -175,7 +175,7 @@ def open_bundle(folder: str | Path) -> Bundle:
     content.pop("schema")
     try:
         bundle = Bundle(folder, _manifest(content))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ContractError) as error:
         raise BundleCorrupt(
             f"{folder / MANIFEST} does not follow its schema ({error!r}): build the bundle again"
         ) from error
@@ -188,7 +188,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = int(content["schema"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BundleCorrupt(f"{path} cannot be read ({error!r}): build the bundle again") from error
     if schema > SCHEMA:
         raise BundleCorrupt(

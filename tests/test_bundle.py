@@ -185,6 +185,13 @@ def test_an_engines_graph_that_was_slipped_in_is_not_run(copy: Path) -> None:
     assert segexport.selftest(opened).agreement > 0.999
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": Infinity}', '{"schema": NaN}', "[]", ""])
+def test_a_manifest_that_is_hostile(copy: Path, text: str) -> None:
+    (copy / MANIFEST).write_text(text)
+    with pytest.raises(BundleCorrupt, match=r"segexport\.json cannot be read"):
+        open_bundle(copy)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -192,8 +199,9 @@ def test_an_engines_graph_that_was_slipped_in_is_not_run(copy: Path) -> None:
         lambda m: m.update(surprise=1),
         lambda m: m["contract"].pop("size"),
         lambda m: m.update(engine=[]),
+        lambda m: m["contract"].update(size=[1, 1]),
     ],
-    ids=["entry missing", "entry unknown", "nested entry missing", "entry of another kind"],
+    ids=["entry missing", "entry unknown", "nested entry missing", "entry of another kind", "size out of range"],
 )
 def test_a_manifest_that_does_not_follow_its_schema(copy: Path, change: Callable[[dict], object]) -> None:
     edit_manifest(copy, change)
