@@ -115,18 +115,18 @@ def try_bundles(
 
                 build = partial(segexport.build, model, out, engine=name, precision=precision, size=size)
                 images = None if precision == "fp32" else data / "images"
-                bundle = _tried(f"build {out.name}", partial(build, calibration=images, random_init=True), failed)
+                bundle = tried(f"build {out.name}", partial(build, calibration=images, random_init=True), failed)
                 if bundle is None:
                     continue
                 made[model].append(bundle)
                 row |= {"plan": bundle.manifest.engine.plan and asdict(bundle.manifest.engine.plan)}
                 row |= {"bytes": bundle.size_bytes(), "golden": bundle.manifest.golden}
-                tested = _tried(f"selftest {out.name}", partial(selftest, bundle), failed)
+                tested = tried(f"selftest {out.name}", partial(selftest, bundle), failed)
                 row["selftest"] = tested and asdict(tested)
     return rows, made
 
 
-def _tried(what: str, work: Callable[[], Any], failed: list[str]) -> Any:
+def tried(what: str, work: Callable[[], Any], failed: list[str]) -> Any:
     """What some work gives, or None where it fails, which is noted."""
     print(what, file=sys.stderr)
     try:
@@ -163,7 +163,7 @@ def report(
         measured = []
         for model, bundles in made.items():
             bench = partial(segexport.benchmark, bundles, data, use_reference=False)
-            if bundles and (result := _tried(f"bench {model}", bench, failed)) is not None:
+            if bundles and (result := tried(f"bench {model}", bench, failed)) is not None:
                 measured.append(result.to_json())
     listed = [asdict(one) for one in engines.infos()]
     return Report(facts(), listed, found, rows, measured, failed)
