@@ -4,6 +4,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <algorithm>
 #include <exception>
 
 #include "segexport/class_map.hpp"
@@ -26,7 +27,8 @@ class Array {
             view_.format[1] == '\0') {
             return true;
         }
-        PyErr_Format(PyExc_TypeError, "expected a C-contiguous array of %d dimensions, buffer format '%c'", dimensions, format);
+        PyErr_Format(PyExc_TypeError, "expected a C-contiguous array of %d dimensions, buffer format '%c'", dimensions,
+                     format);
         return false;
     }
     Py_ssize_t dim(int i) const { return view_.shape[i]; }
@@ -57,11 +59,13 @@ PyObject* class_map(PyObject*, PyObject* arguments) {
     const char* failed = nullptr;
     Py_BEGIN_ALLOW_THREADS;
     try {
+        segexport::ClassMap made(static_cast<int>(height), static_cast<int>(width), static_cast<int>(classes),
+                                 {static_cast<int>(out_height), static_cast<int>(out_width)});
+        // Threads of this call: ones that stayed would be missing after a fork.
+        segexport::Workers workers(std::min({threads, static_cast<int>(height), static_cast<int>(out_height)}));
         for (Py_ssize_t n = 0; n < count; ++n) {
-            segexport::class_map(static_cast<const float*>(logits.data()) + n * height * width * classes,
-                                 static_cast<int>(height), static_cast<int>(width), static_cast<int>(classes),
-                                 static_cast<std::uint8_t*>(map.data()) + n * out_height * out_width,
-                                 static_cast<int>(out_height), static_cast<int>(out_width), threads);
+            made(static_cast<const float*>(logits.data()) + n * height * width * classes,
+                 static_cast<std::uint8_t*>(map.data()) + n * out_height * out_width, out_width, nullptr, 0, workers);
         }
     } catch (const std::exception&) {
         failed = "no memory or no threads left for the class map";

@@ -24,7 +24,11 @@ int init(unsigned) { return refused("cuInit") ? kInvalidContext : 0; }
 
 int library_load(void** library, const void* code, void*, void**, unsigned, void*, void**, unsigned) {
     if (refused("cuLibraryLoadData")) return kInvalidContext;
-    if (std::memcmp(code, "\x7f" "ELF", 4) != 0) return kInvalidValue;
+    if (std::memcmp(code,
+                    "\x7f"
+                    "ELF",
+                    4) != 0)
+        return kInvalidValue;
     *library = &loaded;
     std::printf("loaded\n");
     return 0;
@@ -72,8 +76,10 @@ int launch(void* function, unsigned x, unsigned y, unsigned z, unsigned threads,
     if (y != 1 || threads_y != 1 || threads_z != 1 || shared != 0 || extra != nullptr) return kInvalidValue;
     const unsigned grid[3] = {x, y, z};
     std::printf("launched on stream %d\n", static_cast<int>(reinterpret_cast<std::uintptr_t>(stream)));
-    if (function == kKernels[0]) run<segexport::Half>(grid, threads, given);
-    else run<float>(grid, threads, given);
+    if (function == kKernels[0])
+        run<segexport::Half>(grid, threads, given);
+    else
+        run<float>(grid, threads, given);
     return 0;
 }
 

@@ -1,10 +1,10 @@
 // Class map of a segmentation network's logits at any size: bilinear upsampling and argmax in one go, without the
-// upsampled logits ever existing. C++17, no dependencies; the Python package and the C++ runtime compile this file.
-// class_map_cuda.hpp does the same on a GPU.
+// upsampled logits ever existing; where asked for, the softmax of each pixel's class too (confidence.hpp). C++17, no
+// dependencies; the Python package and the C++ runtime compile this file. class_map_cuda.hpp does the same on a GPU.
 //
 // The arithmetic, the same as torch.nn.functional.interpolate(mode="bilinear", align_corners=False) and argmax:
 //
-//     source coordinate   s = max(0, (i + 0.5) * in / out - 0.5),  lo = floor(s),  hi = min(lo + 1, in - 1),  w = s - lo
+//     source coordinate   s = max(0, (i + 0.5) * in / out - 0.5),  lo = floor(s),  hi = min(lo + 1, in - 1), w = s - lo
 //     upsampled logit     (1 - wy) * ((1 - wx) * top_left + wx * top_right)
 //                             + wy * ((1 - wx) * bottom_left + wx * bottom_right)       in float32
 //     class               the largest, ties to the lowest id
@@ -27,49 +27,19 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <system_error>
-#include <thread>
+#include <string>
 #include <vector>
 
-#include "segexport/class_map_cuda.hpp"  // which compiles without CUDA: source coordinates, and the limit of classes
-
-// One binary for every x86-64: the hot functions exist for AVX-512, AVX2 and the baseline, chosen at load time.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__AVX512F__)
-#define SEGEXPORT_EVERY_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define SEGEXPORT_EVERY_CPU
-#endif
+#include "segexport/class_map_cuda.hpp"  // which compiles without CUDA: the limit of classes
+#include "segexport/confidence.hpp"
+#include "segexport/errors.hpp"
+#include "segexport/image.hpp"
+#include "segexport/upsampling.hpp"
+#include "segexport/workers.hpp"
 
 namespace segexport {
 
 namespace class_map_detail {
-
-// Vectors as GCC and Clang have them: one AVX-512 register, two of AVX2, or four of SSE and NEON.
-constexpr int kLanes = 16;
-typedef float Floats __attribute__((vector_size(kLanes * 4)));
-typedef int Ints __attribute__((vector_size(kLanes * 4)));
-
-// By reference: how a vector is returned depends on the instruction set, and so would the binary interface.
-inline __attribute__((always_inline)) void load(const float* from, Floats& to) { std::memcpy(&to, from, sizeof to); }
-
-// One axis: for each output index its lower source index and the weight of the upper one, and where the runs of
-// equal lower index (the cells) begin.
-struct Axis {
-    std::vector<int> low;
-    std::vector<float> weight;
-    std::vector<int> cells;  // first output index of each cell, and the end
-
-    Axis(int in, int out) : low(out), weight(out) {
-        const float scale = source_scale(in, out);
-        for (int i = 0; i < out; ++i) {
-            const Source source = source_of(i, in, scale);
-            low[i] = source.low;
-            weight[i] = source.weight;
-            if (i == 0 || low[i] != low[i - 1]) cells.push_back(i);
-        }
-        cells.push_back(out);
-    }
-};
 
 // The classes of a row of points: index of the largest of `count` logits each, ties to the lowest.
 SEGEXPORT_EVERY_CPU
@@ -177,96 +147,149 @@ inline void interpolate(const Candidates& found, const float* weights_y, const f
     std::memcpy(classes, &ids, sizeof ids);
 }
 
+// What one share of the work needs of its own.
+struct Scratch {
+    std::vector<std::uint8_t> upper, lower;  // classes of the source rows above and below
+    Candidates found;
+    SoftRows soft;
+
+    Scratch(int width, int classes) : upper(width), lower(width), soft(classes) {}
+};
+
+// The pixels [top, bottom) x [left, right) of a cell, from the classes that can win there.
+inline void contested_cell(const Candidates& found, const Axis& rows, const Axis& columns, int top, int bottom,
+                           int left, int right, std::uint8_t* map, std::ptrdiff_t stride) {
+    float wy[kLanes] = {}, wx[kLanes] = {};
+    int classes[kLanes];
+    int y = top, x = left;
+    while (y < bottom) {
+        const int first_y = y, first_x = x;
+        int lanes = 0;
+        for (; lanes < kLanes && y < bottom; ++lanes) {
+            wy[lanes] = rows.weight[y];
+            wx[lanes] = columns.weight[x];
+            if (++x == right) {
+                x = left;
+                ++y;
+            }
+        }
+        interpolate(found, wy, wx, classes);
+        y = first_y;
+        x = first_x;
+        for (int i = 0; i < lanes; ++i) {
+            map[y * stride + x] = static_cast<std::uint8_t>(classes[i]);
+            if (++x == right) {
+                x = left;
+                ++y;
+            }
+        }
+    }
+}
+
 // The class map's rows that belong to the cell rows [first, last).
 inline void cell_rows(const float* logits, int height, int width, int count, const Axis& rows, const Axis& columns,
-                      int first, int last, std::uint8_t* map) {
-    const int out_width = static_cast<int>(columns.low.size());
+                      int first, int last, std::uint8_t* map, std::ptrdiff_t map_stride, Scratch& scratch) {
     const std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(width) * count;
-    std::vector<std::uint8_t> upper(width), lower(width);
-    std::vector<float> wy, wx;
+    auto &upper = scratch.upper, &lower = scratch.lower;
     int known = -1;  // the source row whose classes `lower` holds
-    Candidates found;
     for (int r = first; r < last; ++r) {
-        const int y0 = rows.low[rows.cells[r]], y1 = std::min(y0 + 1, height - 1);
+        const int top = rows.cells[r], bottom = rows.cells[r + 1];
+        const int y0 = rows.low[top], y1 = std::min(y0 + 1, height - 1);
         if (known == y0) {
             std::swap(upper, lower);
         } else {
             argmax_row(logits + y0 * stride, width, count, upper.data());
         }
         if (y1 == y0) {
-            lower = upper;
+            std::copy(upper.begin(), upper.end(), lower.begin());
         } else {
             argmax_row(logits + y1 * stride, width, count, lower.data());
         }
         known = y1;
-        const int top = rows.cells[r], bottom = rows.cells[r + 1];
         for (std::size_t cell = 0; cell + 1 < columns.cells.size(); ++cell) {
             const int left = columns.cells[cell], right = columns.cells[cell + 1];
             const int x0 = columns.low[left], x1 = std::min(x0 + 1, width - 1);
             const std::uint8_t id = upper[x0];
             if (upper[x1] == id && lower[x0] == id && lower[x1] == id) {
                 for (int y = top; y < bottom; ++y) {
-                    std::memset(map + static_cast<std::ptrdiff_t>(y) * out_width + left, id, right - left);
+                    std::memset(map + y * map_stride + left, id, static_cast<std::size_t>(right - left));
                 }
                 continue;
             }
-            const std::ptrdiff_t at0 = static_cast<std::ptrdiff_t>(x0) * count, at1 = static_cast<std::ptrdiff_t>(x1) * count;
+            const std::ptrdiff_t at0 = static_cast<std::ptrdiff_t>(x0) * count;
+            const std::ptrdiff_t at1 = static_cast<std::ptrdiff_t>(x1) * count;
             const float *above = logits + y0 * stride, *below = logits + y1 * stride;
             const float* const corners[4] = {above + at0, above + at1, below + at0, below + at1};
-            find_candidates(corners, count, found);
-            const int wide = right - left, pixels = wide * (bottom - top);
-            const int padded = (pixels + kLanes - 1) / kLanes * kLanes;
-            wy.assign(padded, 0.0F);
-            wx.assign(padded, 0.0F);
-            for (int y = top, p = 0; y < bottom; ++y) {
-                for (int x = left; x < right; ++x, ++p) {
-                    wy[p] = rows.weight[y];
-                    wx[p] = columns.weight[x];
-                }
-            }
-            int y = top, x = left;
-            for (int p = 0; p < pixels; p += kLanes) {
-                int classes[kLanes];
-                interpolate(found, wy.data() + p, wx.data() + p, classes);
-                for (int i = 0; i < std::min(kLanes, pixels - p); ++i) {
-                    map[static_cast<std::ptrdiff_t>(y) * out_width + x] = static_cast<std::uint8_t>(classes[i]);
-                    if (++x == right) {
-                        x = left;
-                        ++y;
-                    }
-                }
-            }
+            find_candidates(corners, count, scratch.found);
+            contested_cell(scratch.found, rows, columns, top, bottom, left, right, map, map_stride);
         }
     }
 }
 
 }  // namespace class_map_detail
 
-// Class map of one image.
+// Class maps of one size from logits of one size: all it needs is made once.
+class ClassMap {
+   public:
+    // height, width, classes: of the logits. out: of the class map.
+    //
+    // Throws ContractError: no classes or more than 255, or a side that is not 1 to 2^24.
+    ClassMap(int height, int width, int classes, Size out)
+        : height_(checked(height, width, classes, out)),
+          width_(width),
+          classes_(classes),
+          rows_(height, out.height),
+          columns_(width, out.width) {}
+
+    // Class map of one image, and its confidence unless that is null: the softmax of the logits upsampled in the same
+    // way, of the class that is the largest. As many workers as before, or fewer, cost no allocation.
+    //
+    // logits: float32 [height, width, classes], classes innermost, finite. map: uint8 [out.height, out.width], and
+    // confidence: float32 of that size, both written; the strides are bytes from row to row.
+    void operator()(const float* logits, std::uint8_t* map, std::ptrdiff_t stride, float* confidence,
+                    std::ptrdiff_t confidence_stride, Workers& workers) {
+        namespace detail = class_map_detail;
+        while (static_cast<int>(scratch_.size()) < workers.count()) scratch_.emplace_back(width_, classes_);
+        const long long cells = static_cast<long long>(rows_.cells.size()) - 1;
+        workers.each([&](int share, int shares) {
+            const int first = static_cast<int>(cells * share / shares);
+            const int last = static_cast<int>(cells * (share + 1) / shares);
+            auto& scratch = scratch_[share];
+            detail::cell_rows(logits, height_, width_, classes_, rows_, columns_, first, last, map, stride, scratch);
+            if (confidence == nullptr) return;
+            detail::confidence_rows(logits, height_, width_, classes_, rows_, columns_, first, last, confidence,
+                                    confidence_stride, scratch.soft);
+        });
+    }
+
+   private:
+    static int checked(int height, int width, int classes, Size out) {
+        constexpr int kLargest = 1 << 24;  // beyond it float32 no longer counts pixels
+        bool fits = classes >= 1 && classes <= kMaxClasses;
+        for (const int side : {height, width, out.height, out.width}) fits = fits && side >= 1 && side <= kLargest;
+        if (fits) return height;
+        throw ContractError("no class map of " + to_string(out) + " from logits [" + std::to_string(height) + ", " +
+                            std::to_string(width) + ", " + std::to_string(classes) +
+                            "]: pass [h, w, classes] with at most " + std::to_string(kMaxClasses) +
+                            " classes and sides from 1 to " + std::to_string(kLargest));
+    }
+
+    int height_, width_, classes_;
+    class_map_detail::Axis rows_, columns_;
+    std::vector<class_map_detail::Scratch> scratch_;  // by share
+};
+
+// Class map of one image, by threads that start and end with the call.
 //
 // logits: float32 [height, width, classes], classes innermost, finite. map: uint8 [out_height, out_width], written.
 // classes: 1 to 255. threads: how many share the work, the caller's included.
+//
+// Throws ContractError: see ClassMap.
 inline void class_map(const float* logits, int height, int width, int classes, std::uint8_t* map, int out_height,
                       int out_width, int threads = 1) {
-    namespace detail = class_map_detail;
-    const detail::Axis rows(height, out_height), columns(width, out_width);
-    const int cells = static_cast<int>(rows.cells.size()) - 1;
-    const int shares = std::max(1, std::min(threads, cells));
-    const auto work = [&](int share) {
-        detail::cell_rows(logits, height, width, classes, rows, columns, cells * share / shares,
-                          cells * (share + 1) / shares, map);
-    };
-    std::vector<std::thread> others;
-    others.reserve(shares - 1);
-    for (int share = 1; share < shares; ++share) {
-        try {
-            others.emplace_back(work, share);
-        } catch (const std::system_error&) {  // the system gives no more threads: the caller does it all
-            work(share);
-        }
-    }
-    work(0);
-    for (auto& other : others) other.join();
+    ClassMap made(height, width, classes, {out_height, out_width});
+    Workers workers(std::min({threads, height, out_height}));  // a column has no more cells
+    made(logits, map, out_width, nullptr, 0, workers);
 }
 
 }  // namespace segexport

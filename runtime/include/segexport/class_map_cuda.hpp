@@ -178,6 +178,21 @@ struct Pieces {
     }
 };
 
+// Row and column of a piece, given its place in an image's order of threads.
+struct Place {
+    unsigned row, column;
+
+    SEGEXPORT_EVERYWHERE Place(unsigned long long index, unsigned columns) {
+        if (index >> 32 == 0) {  // nearly always, and the shorter division
+            row = static_cast<unsigned>(index) / columns;
+            column = static_cast<unsigned>(index) % columns;
+        } else {
+            row = static_cast<unsigned>(index / columns);
+            column = static_cast<unsigned>(index % columns);
+        }
+    }
+};
+
 // The logits at the four corners of a cell: top left, top right, bottom left, bottom right.
 template <typename Logit>
 struct Corners {
@@ -229,13 +244,11 @@ SEGEXPORT_EVERYWHERE int agreed(Corners<Logit> corners, int classes, float& boun
     return id[0] == id[1] && id[0] == id[2] && id[0] == id[3] ? id[0] : -1;
 }
 
-// Interpolates kTile x kTile pixels of a cell, one class after another.
-struct Tile {
+// Where kTile x kTile pixels lie in their cell.
+struct Weights {
     float wx[kTile], wy[kTile], rest_x[kTile], rest_y[kTile];
-    float best[kTile][kTile];
-    int id[kTile][kTile];
 
-    SEGEXPORT_EVERYWHERE Tile(int y, int x, int height, int width, float scale_y, float scale_x) {
+    SEGEXPORT_EVERYWHERE Weights(int y, int x, int height, int width, float scale_y, float scale_x) {
         SEGEXPORT_UNROLL
         for (int i = 0; i < kTile; ++i) {
             wy[i] = source_of(y + i, height, scale_y).weight;
@@ -244,6 +257,27 @@ struct Tile {
             rest_x[i] = minus(1.0F, wx[i]);
         }
     }
+
+    // A class's logit on the edges above and below the pixels of column i, and between the two in row j.
+    SEGEXPORT_EVERYWHERE float top(int i, const float corner[4]) const {
+        return between(rest_x[i], corner[0], wx[i], corner[1]);
+    }
+    SEGEXPORT_EVERYWHERE float bottom(int i, const float corner[4]) const {
+        return between(rest_x[i], corner[2], wx[i], corner[3]);
+    }
+    SEGEXPORT_EVERYWHERE float value(int j, float top, float bottom) const {
+        return between(rest_y[j], top, wy[j], bottom);
+    }
+};
+
+// Interpolates kTile x kTile pixels of a cell, one class after another.
+struct Tile {
+    Weights at;
+    float best[kTile][kTile];
+    int id[kTile][kTile];
+
+    SEGEXPORT_EVERYWHERE Tile(int y, int x, int height, int width, float scale_y, float scale_x)
+        : at(y, x, height, width, scale_y, scale_x) {}
 
     SEGEXPORT_EVERYWHERE void start() {
         SEGEXPORT_UNROLL
@@ -259,11 +293,10 @@ struct Tile {
     SEGEXPORT_EVERYWHERE void contend(int c, const float corner[4]) {
         SEGEXPORT_UNROLL
         for (int i = 0; i < kTile; ++i) {
-            const float top = between(rest_x[i], corner[0], wx[i], corner[1]);
-            const float bottom = between(rest_x[i], corner[2], wx[i], corner[3]);
+            const float top = at.top(i, corner), bottom = at.bottom(i, corner);
             SEGEXPORT_UNROLL
             for (int j = 0; j < kTile; ++j) {
-                const float value = between(rest_y[j], top, wy[j], bottom);
+                const float value = at.value(j, top, bottom);
                 const bool more = value > best[j][i];
                 best[j][i] = more ? value : best[j][i];
                 id[j][i] = more ? c : id[j][i];
@@ -318,16 +351,9 @@ SEGEXPORT_EVERYWHERE void class_map_thread(const Logit* __restrict__ logits, int
     const Pieces rows(height, out_height), columns(width, out_width);
     const unsigned long long index = static_cast<unsigned long long>(block) * kThreads + thread;
     if (index >= static_cast<unsigned long long>(rows.count) * columns.count) return;
-    unsigned row, column;
-    if (index >> 32 == 0) {  // nearly always, and the shorter division
-        row = static_cast<unsigned>(index) / columns.count;
-        column = static_cast<unsigned>(index) % columns.count;
-    } else {
-        row = static_cast<unsigned>(index / columns.count);
-        column = static_cast<unsigned>(index % columns.count);
-    }
-    const int y = rows.start(row), y_end = rows.start(row + 1);
-    const int x = columns.start(column), x_end = columns.start(column + 1);
+    const Place place(index, columns.count);
+    const int y = rows.start(place.row), y_end = rows.start(place.row + 1);
+    const int x = columns.start(place.column), x_end = columns.start(place.column + 1);
     if (y >= y_end || x >= x_end) return;
 
     const Corners<Logit> corners(logits + image * (static_cast<long long>(classes) * height * width),
@@ -371,6 +397,23 @@ __global__ void __launch_bounds__(kThreads)
 
 #if defined(__CUDACC__) && !defined(__CUDACC_RTC__)
 
+namespace class_map_detail {
+
+// The blocks of a launch; false where none can serve those sizes.
+inline bool launch_grid(int n, int classes, int height, int width, int out_height, int out_width, dim3& grid) {
+    constexpr int kLargest = 1 << 24;  // beyond it float32 no longer counts pixels
+    const int sides[4] = {height, width, out_height, out_width};
+    for (int side : sides) {
+        if (side < 1 || side > kLargest) return false;
+    }
+    const unsigned long long count = blocks(height, width, out_height, out_width);
+    if (n < 0 || n > 65535 || classes < 1 || classes > kMaxClasses || count > 0x7fffffffull) return false;
+    grid = dim3(static_cast<unsigned>(count), 1, static_cast<unsigned>(n));
+    return true;
+}
+
+}  // namespace class_map_detail
+
 // Starts the class maps of a batch on `stream`; returns what the launch did.
 //
 // logits: device memory, float32 or float16 [n, classes, height, width], finite. map: device memory, uint8
@@ -378,17 +421,11 @@ __global__ void __launch_bounds__(kThreads)
 template <typename Logit>
 cudaError_t class_map_cuda(const Logit* logits, int n, int classes, int height, int width, unsigned char* map,
                            int out_height, int out_width, cudaStream_t stream) {
-    constexpr int kLargest = 1 << 24;  // beyond it float32 no longer counts pixels
-    const int sides[4] = {height, width, out_height, out_width};
-    for (int side : sides) {
-        if (side < 1 || side > kLargest) return cudaErrorInvalidValue;
-    }
-    const unsigned long long blocks = class_map_detail::blocks(height, width, out_height, out_width);
-    if (n < 0 || n > 65535 || classes < 1 || classes > kMaxClasses || blocks > 0x7fffffffull) {
+    dim3 grid;
+    if (!class_map_detail::launch_grid(n, classes, height, width, out_height, out_width, grid)) {
         return cudaErrorInvalidValue;
     }
     if (n == 0) return cudaSuccess;
-    const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(n));
     class_map_detail::class_map_kernel<<<grid, class_map_detail::kThreads, 0, stream>>>(logits, classes, height, width,
                                                                                         map, out_height, out_width);
     return cudaGetLastError();
