@@ -46,38 +46,30 @@ SEGEXPORT_EVERY_CPU
 inline void argmax_row(const float* logits, int points, int count, std::uint8_t* classes) {
     Ints lane;
     for (int i = 0; i < kLanes; ++i) lane[i] = i;
-    for (int p = 0; p < points; ++p, logits += count) {
-        float best = logits[0];
-        int id = 0;
+    const Ints none = Ints{} + std::numeric_limits<int>::max();
+    const Floats below_all = Floats{} - std::numeric_limits<float>::infinity();
+    const float* const end = logits + static_cast<std::ptrdiff_t>(points) * count;
+    int p = 0;
+    // A vector may reach into the points behind, but not behind the last.
+    for (; p < points && end - logits >= kLanes; ++p, logits += count) {
+        Floats most, x;
+        load(logits, most);
+        Ints block{};
         if (count < kLanes) {
-            for (int c = 1; c < count; ++c) {
-                const bool more = logits[c] > best;
-                best = more ? logits[c] : best;
-                id = more ? c : id;
-            }
+            most = lane < count ? most : below_all;
         } else {
-            Floats most, x;
-            load(logits, most);
-            Ints block = lane * 0;
             for (int c = kLanes; c < count; c += kLanes) {
                 const int start = std::min(c, count - kLanes);  // the last block overlaps the one before
                 load(logits + start, x);
                 const auto more = x > most;
                 most = more ? x : most;
-                block = more ? lane * 0 + start : block;
-            }
-            const Ints ids = block + lane;
-            best = most[0];
-            id = ids[0];
-            for (int i = 1; i < kLanes; ++i) {
-                const float next = most[i];
-                const int other = ids[i];
-                const bool more = next > best || (next == best && other < id);
-                best = more ? next : best;
-                id = more ? other : id;
+                block = more ? Ints{} + start : block;
             }
         }
-        classes[p] = static_cast<std::uint8_t>(id);
+        classes[p] = static_cast<std::uint8_t>(least_of(most == Floats{} + largest_of(most) ? block + lane : none));
+    }
+    for (; p < points; ++p, logits += count) {
+        classes[p] = static_cast<std::uint8_t>(std::max_element(logits, logits + count) - logits);
     }
 }
 
@@ -90,13 +82,12 @@ struct Candidates {
 
 SEGEXPORT_EVERY_CPU
 inline void find_candidates(const float* const corners[4], int count, Candidates& found) {
-    float largest[kMaxClasses + kLanes];
+    float largest[kMaxClasses + 2 * kLanes];
     float least = -std::numeric_limits<float>::infinity();
-    int c = 0;
+    const Floats below_all = Floats{} + least;
     if (count >= kLanes) {
         Floats a, b, d, e;
-        load(corners[0], a);
-        Floats bound = a * 0.0F + least;
+        Floats bound = below_all;
         for (int next = 0; next < count; next += kLanes) {
             const int start = std::min(next, count - kLanes);
             load(corners[0] + start, a);
@@ -108,18 +99,25 @@ inline void find_candidates(const float* const corners[4], int count, Candidates
             std::memcpy(largest + start, &high, sizeof high);
             bound = bound < low ? low : bound;
         }
-        for (int i = 0; i < kLanes; ++i) least = std::max(least, static_cast<float>(bound[i]));
-        c = count;
+        least = largest_of(bound);
+    } else {
+        for (int c = 0; c < count; ++c) {
+            const float a = corners[0][c], b = corners[1][c], d = corners[2][c], e = corners[3][c];
+            largest[c] = std::max(std::max(a, b), std::max(d, e));
+            least = std::max(least, std::min(std::min(a, b), std::min(d, e)));
+        }
     }
-    for (; c < count; ++c) {
-        const float a = corners[0][c], b = corners[1][c], d = corners[2][c], e = corners[3][c];
-        largest[c] = std::max(std::max(a, b), std::max(d, e));
-        least = std::max(least, std::min(std::min(a, b), std::min(d, e)));
-    }
+    std::memcpy(largest + count, &below_all, sizeof below_all);
+    const Floats bound = Floats{} + least;
     int n = 0;
-    for (c = 0; c < count; ++c) {
-        found.id[n] = c;
-        n += !(largest[c] < least);
+    for (int first = 0; first < count; first += kLanes) {
+        Floats high;
+        load(largest + first, high);
+        if (!any_of(high >= bound)) continue;  // as in most of many classes' blocks
+        for (int c = first; c < std::min(first + kLanes, count); ++c) {
+            found.id[n] = c;
+            n += largest[c] >= least;
+        }
     }
     found.count = n;
     for (int k = 0; k < 4; ++k) {
@@ -206,16 +204,21 @@ inline void cell_rows(const float* logits, int height, int width, int count, con
             argmax_row(logits + y1 * stride, width, count, lower.data());
         }
         known = y1;
-        for (std::size_t cell = 0; cell + 1 < columns.cells.size(); ++cell) {
-            const int left = columns.cells[cell], right = columns.cells[cell + 1];
+        const auto agree = [&](std::size_t cell, std::uint8_t id) {
+            const int x0 = columns.low[columns.cells[cell]], x1 = std::min(x0 + 1, width - 1);
+            return upper[x0] == id && upper[x1] == id && lower[x0] == id && lower[x1] == id;
+        };
+        const std::size_t cells = columns.cells.size() - 1;
+        for (std::size_t cell = 0; cell < cells; ++cell) {
+            const int left = columns.cells[cell];
             const int x0 = columns.low[left], x1 = std::min(x0 + 1, width - 1);
-            const std::uint8_t id = upper[x0];
-            if (upper[x1] == id && lower[x0] == id && lower[x1] == id) {
-                for (int y = top; y < bottom; ++y) {
-                    std::memset(map + y * map_stride + left, id, static_cast<std::size_t>(right - left));
-                }
+            if (const std::uint8_t id = upper[x0]; agree(cell, id)) {
+                while (cell + 1 < cells && agree(cell + 1, id)) ++cell;  // as far as the class goes
+                const auto wide = static_cast<std::size_t>(columns.cells[cell + 1] - left);
+                for (int y = top; y < bottom; ++y) std::memset(map + y * map_stride + left, id, wide);
                 continue;
             }
+            const int right = columns.cells[cell + 1];
             const std::ptrdiff_t at0 = static_cast<std::ptrdiff_t>(x0) * count;
             const std::ptrdiff_t at1 = static_cast<std::ptrdiff_t>(x1) * count;
             const float *above = logits + y0 * stride, *below = logits + y1 * stride;
