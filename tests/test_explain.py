@@ -357,6 +357,7 @@ def test_without_rewrites(bundle: Bundle, checkpoint: Path, data: Path, tmp_path
     assert found.notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 def test_a_classifier(classifier: Path, data: Path, tmp_path: Path) -> None:
     one = segexport.build(classifier, tmp_path / "ort", engine="onnxruntime", size=SIZE)

@@ -183,6 +183,7 @@ def test_the_command_line(checkpoint: Path, tmp_path: Path, run_cli: RunCli) -> 
     assert f"100.000% of the golden image's pixels as Pillow {Image.__version__}" in built.out
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 def test_a_benchmark_says_who_resized(letterboxed: Bundle, tmp_path: Path) -> None:
     own = scenes.write_dataset(tmp_path / "own", 2, seed=scenes.VALIDATION_SEED, size=CAMERA)
@@ -196,7 +197,7 @@ def test_a_benchmark_says_who_resized(letterboxed: Bundle, tmp_path: Path) -> No
 
 
 @pytest.mark.bundle
-@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.parametrize("mode", ["stretch", pytest.param("letterbox", marks=pytest.mark.slow)])
 def test_real_images_of_a_camera(mode, camvid: Path, camvid_checkpoint: Path, tmp_path: Path) -> None:
     """What the trained network sees in an image of another size, against PyTorch with Pillow in front of it."""
     source = (540, 720)

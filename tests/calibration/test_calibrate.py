@@ -146,7 +146,10 @@ def test_images_are_read_one_at_a_time(graph: Graph) -> None:
     assert max(images.alive) <= MEASURED + 1, "only those that the methods are compared on are kept"
 
 
-@pytest.mark.parametrize("contract", ["a camera's images", "logits of the network", "classifier", "its logits"])
+@pytest.mark.parametrize(
+    "contract",
+    ["a camera's images", pytest.param("logits of the network", marks=pytest.mark.slow), "classifier", "its logits"],
+)
 def test_every_contract(contract: str, checkpoint: Path, classifier: Path) -> None:
     """Where the image is resized by products with constants, and where the logits are the output themselves."""
     settings = {

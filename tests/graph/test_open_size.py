@@ -380,6 +380,7 @@ def test_a_plain_export_of_bgr_images_with_a_mask_of_the_networks_size(checkpoin
     assert len(np.unique(found)) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.bundle
 def test_class_scores_of_an_image_classifier(classifier: Path) -> None:
     opened = open_size(traced(classifier, SIZE))

@@ -23,20 +23,29 @@ SIZE = (64, 96)
 @pytest.fixture(scope="session")
 def runtime_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build folder: library, tests and examples, with warnings as errors."""
-    return _built(tmp_path_factory, "runtime")
+    for tool in ("cmake", "g++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}, to build the C++ runtime")
+    openvino, json = _package("openvino"), _package("nlohmann_json")
+    temporary = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        temporary = temporary.parent  # which the workers share: one builds, the others wait
+    build = temporary / "runtime"
+    with _locked(temporary / "runtime.lock"):
+        if not (build / "built").exists():
+            _run(
+                *("cmake", "-S", str(RUNTIME), "-B", str(build), "-DSEGEXPORT_WERROR=ON"),
+                *(f"-DOpenVINO_DIR={openvino / 'cmake'}", f"-DSEGEXPORT_JSON_INCLUDE={json / 'include'}"),
+            )
+            _run("cmake", "--build", str(build), "--parallel", "2")
+            (build / "built").touch()
+    return build
 
 
 @pytest.fixture(scope="session")
-def shared_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_library(runtime_build: Path) -> Path:
     """The library as other languages load it."""
-    folder = _built(
-        tmp_path_factory,
-        "runtime-shared",
-        "-DBUILD_SHARED_LIBS=ON",
-        "-DSEGEXPORT_TESTS=OFF",
-        "-DSEGEXPORT_EXAMPLES=OFF",
-    )
-    return folder / "libsegexport.so"
+    return runtime_build / "tests" / "libsegexport.so"
 
 
 @pytest.fixture(scope="session")
@@ -46,26 +55,6 @@ def openvino_bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) 
         "openvino", reason='the runtime\'s CPU engine is not installed: pip install "segexport[openvino]"'
     )
     return segexport.build(checkpoint, tmp_path_factory.mktemp("openvino") / "tiny", engine="openvino", size=SIZE)
-
-
-def _built(tmp_path_factory: pytest.TempPathFactory, name: str, *settings: str) -> Path:
-    for tool in ("cmake", "g++"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"needs {tool}, to build the C++ runtime")
-    openvino, json = _package("openvino"), _package("nlohmann_json")
-    temporary = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        temporary = temporary.parent  # which the workers share: one builds, the others wait
-    build = temporary / name
-    with _locked(temporary / f"{name}.lock"):
-        if not (build / "built").exists():
-            _run(
-                *("cmake", "-S", str(RUNTIME), "-B", str(build), "-DSEGEXPORT_WERROR=ON", *settings),
-                *(f"-DOpenVINO_DIR={openvino / 'cmake'}", f"-DSEGEXPORT_JSON_INCLUDE={json / 'include'}"),
-            )
-            _run("cmake", "--build", str(build), "--parallel", "2")
-            (build / "built").touch()
-    return build
 
 
 def _package(name: str) -> Path:

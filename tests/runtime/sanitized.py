@@ -1,4 +1,4 @@
-"""The runtime's reader of bundles, compiled once for all tests with g++'s address and undefined sanitizers."""
+"""The runtime's reader of bundles, compiled once for the fuzzers with g++'s address and undefined sanitizers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ FLAGS = ["-std=c++17", "-g1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wc
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 SOURCES = ("manifest", "bundle", "sha256", "image")
 FUZZED = ("manifest", "bundle")
-NO_COVERAGE = 'extern "C" void __sanitizer_cov_trace_pc() {}'
-"""What a program that does not fuzz calls at every branch."""
 
 
 def run(*command: object, cwd: Path | None = None, **options) -> subprocess.CompletedProcess[str]:
@@ -44,7 +42,7 @@ def _json_headers() -> str:
 
 @functools.cache
 def objects(folder: Path, optimization: str) -> dict[str, Path]:
-    """Object files of the sources, by name, and one that programs which do not fuzz are linked with.
+    """Object files of the sources, by name.
 
     `optimization` is that of the manifest's reader, which takes half a minute to compile with -O1.
     """
@@ -52,20 +50,9 @@ def objects(folder: Path, optimization: str) -> dict[str, Path]:
         pytest.skip("needs g++")
     folder = folder / f"sanitized{optimization}"
     folder.mkdir()
-    made = {name: folder / f"{name}.o" for name in (*SOURCES, "no_coverage")}
+    made = {name: folder / f"{name}.o" for name in SOURCES}
     for name in SOURCES:
         level = optimization if name == "manifest" else "-O1"
         fuzzed = ["-fsanitize-coverage=trace-pc"] if name in FUZZED else []
         compile_(level, *SANITIZERS, *fuzzed, "-c", RUNTIME / "src" / f"{name}.cpp", "-o", made[name])
-    (folder / "no_coverage.cpp").write_text(NO_COVERAGE)
-    compile_("-c", folder / "no_coverage.cpp", "-o", made["no_coverage"])
     return made
-
-
-def program(folder: Path, source: str) -> Path:
-    """A program of runtime/tests, linked with all of the sources."""
-    made = objects(folder, "-O0")
-    target = folder / Path(source).stem
-    if not target.exists():
-        compile_("-O0", *SANITIZERS, RUNTIME / "tests" / source, *made.values(), "-o", target)
-    return target

@@ -15,7 +15,6 @@ import pytest
 from segexport.bundle import MANIFEST, SUMS, Bundle, EngineFacts, Manifest, PlanFacts, open_bundle, write_manifest
 from segexport.errors import SegexportError
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source
-from tests.runtime import sanitized
 from tests.test_bundle import edit_manifest, first_schema, flip, reseal, second_schema
 
 OUTPUTS = ("mask", "scores", "logits", "topk")
@@ -42,8 +41,8 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sanitized.program(tmp_path_factory.getbasetemp(), "bundle_reader.cpp")
+def program(runtime_build: Path) -> Path:
+    return runtime_build / "tests" / "bundle_reader"
 
 
 @pytest.fixture

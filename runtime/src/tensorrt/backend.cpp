@@ -60,13 +60,17 @@ class TensorRt final : public Backend {
 
     void submit(const Frame& frame) override;
     void wait() override;
-    bool has_confidence() const override { return confidence_ != nullptr; }
+    bool has_confidence() const override {
+        return confidence_ != nullptr || (logits_ != nullptr && contract_.output != Output::logits);
+    }
     Timings timings() const override { return timings_; }
 
    private:
     Size input_size(Size image) const;
     Size map_size(Size image, Size logits) const;
+    Logits logits() const;
     void make_map(Size size);
+    const float* make_confidence(Size size);
     void settle() noexcept;
 
     const Contract contract_;
@@ -79,8 +83,8 @@ class TensorRt final : public Backend {
     Upload upload_;
     const EngineOutput* const logits_;      // null: the engine makes the class map
     const EngineOutput* const mask_;        // null: the kernel does
-    const EngineOutput* const confidence_;  // null: there is none
-    DeviceBuffer map_;                      // of the logits
+    const EngineOutput* const confidence_;  // null: there is none, or the kernel makes it
+    DeviceBuffer map_, sure_;               // of the logits: classes, and how sure they are
     Delivery<std::uint8_t> masks_;
     std::optional<Delivery<float>> confidences_;
     bool confidence_wanted_ = false;
@@ -113,7 +117,7 @@ TensorRt::TensorRt(const Bundle& bundle, const Options& options, const Cuda& cud
                             ", 3): this engine takes [N, height, width, 3] within NxHxW " +
                             execution_.profiles().text() + "; build with another --profile to serve more");
     }
-    if (confidence_ != nullptr) confidences_.emplace(cuda_, pixels(contract_.image_size));
+    if (has_confidence()) confidences_.emplace(cuda_, pixels(contract_.image_size));
     if (logits_ != nullptr) {
         for (const Profile& profile : execution_.profiles().all()) {
             const Size image = Profiles::largest(profile);
@@ -136,17 +140,18 @@ void TensorRt::submit(const Frame& frame) {
         cuda_.record(staged_, stream_);
         execution_.run();
         cuda_.record(ran_, stream_);
+        confidence_wanted_ = frame.confidence != nullptr && confidences_;
         if (logits_ != nullptr) {
             const Size made = map_size(size, logits_->size);
             make_map(made);
             masks_.start(map_.data(), made, *frame.mask, stream_);
+            if (confidence_wanted_) confidences_->start(make_confidence(made), made, *frame.confidence, stream_);
         } else {
             masks_.start(mask_->buffer.data(), mask_->size, *frame.mask, stream_);
-        }
-        confidence_wanted_ = frame.confidence != nullptr && confidences_;
-        if (confidence_wanted_) {
-            const auto* const from = reinterpret_cast<const float*>(confidence_->buffer.data());
-            confidences_->start(from, confidence_->size, *frame.confidence, stream_);
+            if (confidence_wanted_) {
+                const auto* const from = reinterpret_cast<const float*>(confidence_->buffer.data());
+                confidences_->start(from, confidence_->size, *frame.confidence, stream_);
+            }
         }
         cuda_.record(end_, stream_);
     } catch (...) {
@@ -188,11 +193,19 @@ Size TensorRt::map_size(Size image, Size logits) const {
     return contract_.mask_size == grid_of(contract_.size) ? logits : contract_.mask_size;
 }
 
+Logits TensorRt::logits() const {
+    return {logits_->buffer.data(), logits_->type == nvinfer1::DataType::kHALF, logits_->classes, logits_->size};
+}
+
 void TensorRt::make_map(Size size) {
-    const Logits logits = {logits_->buffer.data(), logits_->type == nvinfer1::DataType::kHALF, logits_->classes,
-                           logits_->size};
     map_.reserve(cuda_, pixels(size));
-    cuda_.require(launch_class_map(logits, map_.data(), size, stream_), "the kernel that makes the class map");
+    cuda_.require(launch_class_map(logits(), map_.data(), size, stream_), "the kernel that makes the class map");
+}
+
+const float* TensorRt::make_confidence(Size size) {
+    auto* const made = reinterpret_cast<float*>(sure_.reserve(cuda_, pixels(size) * sizeof(float)));
+    cuda_.require(launch_confidence(logits(), made, size, stream_), "the kernel that makes the confidence");
+    return made;
 }
 
 // Waits until nothing that was started touches the caller's memory any more; what the wait would report has been.

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "segexport/class_map_cuda.hpp"
+#include "segexport/confidence_cuda.hpp"
 #include "segexport/nearest_cuda.hpp"
 #include "segexport/preprocess_cuda.hpp"
 
@@ -25,6 +26,16 @@ cudaError_t launch_class_map(const Logits& logits, std::uint8_t* map, Size out, 
     }
     return class_map_cuda(static_cast<const float*>(logits.data), 1, logits.classes, size.height, size.width, map,
                           out.height, out.width, stream);
+}
+
+cudaError_t launch_confidence(const Logits& logits, float* confidence, Size out, cudaStream_t stream) {
+    const Size size = logits.size;
+    if (logits.half) {
+        return confidence_cuda(static_cast<const Half*>(logits.data), 1, logits.classes, size.height, size.width,
+                               confidence, out.height, out.width, stream);
+    }
+    return confidence_cuda(static_cast<const float*>(logits.data), 1, logits.classes, size.height, size.width,
+                           confidence, out.height, out.width, stream);
 }
 
 cudaError_t launch_nearest(const std::uint8_t* from, Size size, std::uint8_t* to, Size out, std::ptrdiff_t stride,

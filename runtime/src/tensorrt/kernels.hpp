@@ -25,6 +25,9 @@ struct Logits {
 // Starts the class map of logits, uint8 [out.height, out.width] without padding.
 cudaError_t launch_class_map(const Logits& logits, std::uint8_t* map, Size out, cudaStream_t stream);
 
+// Starts the softmax of each of its pixels' classes, float32 [out.height, out.width] without padding.
+cudaError_t launch_confidence(const Logits& logits, float* confidence, Size out, cudaStream_t stream);
+
 // Starts a nearest-neighbour resize of a plane without padding to one whose rows are `stride` bytes apart.
 cudaError_t launch_nearest(const std::uint8_t* from, Size size, std::uint8_t* to, Size out, std::ptrdiff_t stride,
                            cudaStream_t stream);

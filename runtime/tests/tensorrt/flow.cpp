@@ -4,6 +4,7 @@
 
 #include <NvInferVersion.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -108,7 +109,12 @@ struct Expected {
     std::vector<float> confidence;
 };
 
-int best_class(const std::vector<std::uint8_t>& pixels, Size input, Size out, int y, int x) {
+struct Winner {
+    int id;
+    float confidence;
+};
+
+Winner winner(const std::vector<std::uint8_t>& pixels, Size input, Size out, int y, int x) {
     const Size grid = {(input.height + 3) / 4, (input.width + 3) / 4};
     namespace kernel = class_map_detail;
     const auto rows = kernel::source_of(y, grid.height, kernel::source_scale(grid.height, out.height));
@@ -118,7 +124,7 @@ int best_class(const std::vector<std::uint8_t>& pixels, Size input, Size out, in
         column = column < grid.width ? column : grid.width - 1;
         return stand_in::logit(&pixels[static_cast<std::size_t>((row * 4 * input.width + column * 4) * 3)], id);
     };
-    float most = -1;
+    float most = -1, values[stand_in::kClasses];
     int best = 0;
     for (int id = 0; id < stand_in::kClasses; ++id) {
         const float top =
@@ -126,12 +132,15 @@ int best_class(const std::vector<std::uint8_t>& pixels, Size input, Size out, in
         const float bottom = (1 - columns.weight) * at(rows.low + 1, columns.low, id) +
                              columns.weight * at(rows.low + 1, columns.low + 1, id);
         const float value = (1 - rows.weight) * top + rows.weight * bottom;
+        values[id] = value;
         if (value > most) {
             most = value;
             best = id;
         }
     }
-    return best;
+    float sum = 0;
+    for (const float value : values) sum += std::exp(value - most);
+    return {best, 1 / sum};
 }
 
 // input: the engine's; made: the class map's size before it is brought to the image's.
@@ -145,9 +154,10 @@ Expected expected(const Picture& image, Size input, Size made, bool logits) {
             const int column = static_cast<int>((x + 0.5) * made.width / image.size.width);
             const std::size_t at = static_cast<std::size_t>(row * input.width + column) * 3;
             const std::uint8_t* const pixel = &pixels[at % pixels.size()];
-            found.mask.push_back(logits ? static_cast<std::uint8_t>(best_class(pixels, input, made, row, column))
-                                        : stand_in::mask(pixel));
-            found.confidence.push_back(stand_in::confidence(pixel));
+            const Winner best = logits ? winner(pixels, input, made, row, column)
+                                       : Winner{stand_in::mask(pixel), stand_in::confidence(pixel)};
+            found.mask.push_back(static_cast<std::uint8_t>(best.id));
+            found.confidence.push_back(best.confidence);
         }
     }
     return found;
@@ -176,7 +186,7 @@ void frames_and_graphs() {
         const bool logits = outputs != "mask";
         const auto backend = detail::open_tensorrt(
             bundle("stand-in " + outputs + kFixed, logits ? ClassMapBy::device : ClassMapBy::graph), {});
-        CHECK(!backend->has_confidence());
+        CHECK(backend->has_confidence() == logits);
         stand_in::counts.enqueues = stand_in::counts.captures = stand_in::counts.launches = 0;
         Mask mask;
         for (int i = 0; i < 5; ++i) {
@@ -256,6 +266,35 @@ void sizes_of_class_maps() {
     Bundle raw = bundle("stand-in logits32" + kFixed, ClassMapBy::graph, grid);
     raw.manifest.contract.output = Output::logits;
     CHECK(run(*detail::open_tensorrt(raw, {}), image, mask, expected(image, kOwn, grid, true)));
+}
+
+bool close(const Confidence& plane, const std::vector<float>& wanted) {
+    for (int y = 0; y < plane.height(); ++y) {
+        for (int x = 0; x < plane.width(); ++x) {
+            const float difference = plane.at(y, x) - wanted[static_cast<std::size_t>(y * plane.width() + x)];
+            if (!(std::abs(difference) < 1e-5F)) return false;
+        }
+    }
+    return true;
+}
+
+void confidences_of_logits() {
+    for (const std::string outputs : {"logits16", "logits32"}) {
+        const auto backend = detail::open_tensorrt(bundle("stand-in " + outputs + kFixed), {});
+        CHECK(backend->has_confidence());
+        for (const Size size : {kOwn, Size{30, 20}, kOwn}) {
+            const Picture image = picture(size);
+            const Expected wanted = expected(image, kOwn, kOwn, true);
+            Mask mask;
+            Confidence confidence;
+            mask.fit(size);
+            confidence.fit(size);
+            backend->submit({image.view, &mask, &confidence});
+            backend->wait();
+            CHECK(same(mask, wanted.mask) && close(confidence, wanted.confidence));
+            CHECK(run(*backend, image, mask, wanted));
+        }
+    }
 }
 
 void confidences() {
@@ -479,9 +518,9 @@ int main(int, char** arguments) {
     folder = arguments[1];
     std::filesystem::create_directories(folder);
     const int alive = stand_in::counts.alive;
-    for (const auto test :
-         {frames_and_graphs, images_of_every_kind, sizes_of_class_maps, confidences, profiles, callers_stream,
-          a_failed_capture, nothing_is_allocated, every_failure, errors_of_cuda_in_pythons_words, other_plans}) {
+    for (const auto test : {frames_and_graphs, images_of_every_kind, sizes_of_class_maps, confidences,
+                            confidences_of_logits, profiles, callers_stream, a_failed_capture, nothing_is_allocated,
+                            every_failure, errors_of_cuda_in_pythons_words, other_plans}) {
         test();
         CHECK(stand_in::counts.alive == alive);
     }

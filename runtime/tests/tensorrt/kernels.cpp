@@ -1,8 +1,9 @@
-// The stand-in's kernels: class maps by the real kernel's threads, one after another, and simple code for the others.
+// The stand-in's kernels: class maps and confidences by the real kernels' threads, one after another, and simple code for the others.
 
 #include "tensorrt/kernels.hpp"
 
 #include "segexport/class_map_cuda.hpp"
+#include "segexport/confidence_cuda.hpp"
 #include "stand_in.hpp"
 
 namespace stand_in {
@@ -42,6 +43,18 @@ void class_map_of(const T* logits, int classes, Size size, std::uint8_t* map, Si
 }
 
 template <typename T>
+void confidence_of(const T* logits, int classes, Size size, float* confidence, Size out) {
+    namespace kernel = class_map_detail;
+    const auto blocks = kernel::blocks(size.height, size.width, out.height, out.width);
+    for (unsigned block = 0; block < blocks; ++block) {
+        for (unsigned thread = 0; thread < kernel::kThreads; ++thread) {
+            kernel::confidence_thread(logits, classes, size.height, size.width, confidence, out.height, out.width,
+                                      block, thread, 0);
+        }
+    }
+}
+
+template <typename T>
 cudaError_t nearest(const T* from, Size size, T* to, Size out, std::ptrdiff_t stride, cudaStream_t stream) {
     const stand_in::Inside guard;
     if (stand_in::fails("the kernel")) return cudaErrorUnknown;
@@ -67,6 +80,19 @@ cudaError_t launch_class_map(const Logits& logits, std::uint8_t* map, Size out, 
             class_map_of(static_cast<const Half*>(logits.data), logits.classes, logits.size, map, out);
         } else {
             class_map_of(static_cast<const float*>(logits.data), logits.classes, logits.size, map, out);
+        }
+    });
+    return cudaSuccess;
+}
+
+cudaError_t launch_confidence(const Logits& logits, float* confidence, Size out, cudaStream_t stream) {
+    const stand_in::Inside guard;
+    if (stand_in::fails("the kernel")) return cudaErrorUnknown;
+    stand_in::add(stream, [=] {
+        if (logits.half) {
+            confidence_of(static_cast<const Half*>(logits.data), logits.classes, logits.size, confidence, out);
+        } else {
+            confidence_of(static_cast<const float*>(logits.data), logits.classes, logits.size, confidence, out);
         }
     });
     return cudaSuccess;
