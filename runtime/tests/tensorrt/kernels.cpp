@@ -30,28 +30,29 @@ void prepare(const segexport::ImageView& image, segexport::Size out, segexport::
 namespace segexport::detail {
 namespace {
 
-template <typename T>
-void class_map_of(const T* logits, int classes, Size size, std::uint8_t* map, Size out) {
-    namespace kernel = class_map_detail;
-    const auto blocks = kernel::blocks(size.height, size.width, out.height, out.width);
+// Calls thread(block, index) for every thread of a kernel that makes a plane of `out` from logits of `size`.
+template <typename Thread>
+void every_thread(Size size, Size out, const Thread& thread) {
+    const auto blocks = class_map_detail::blocks(size.height, size.width, out.height, out.width);
     for (unsigned block = 0; block < blocks; ++block) {
-        for (unsigned thread = 0; thread < kernel::kThreads; ++thread) {
-            kernel::class_map_thread(logits, classes, size.height, size.width, map, out.height, out.width, block,
-                                     thread, 0);
-        }
+        for (unsigned index = 0; index < class_map_detail::kThreads; ++index) thread(block, index);
     }
 }
 
 template <typename T>
+void class_map_of(const T* logits, int classes, Size size, std::uint8_t* map, Size out) {
+    every_thread(size, out, [=](unsigned block, unsigned index) {
+        class_map_detail::class_map_thread(logits, classes, size.height, size.width, map, out.height, out.width, block,
+                                           index, 0);
+    });
+}
+
+template <typename T>
 void confidence_of(const T* logits, int classes, Size size, float* confidence, Size out) {
-    namespace kernel = class_map_detail;
-    const auto blocks = kernel::blocks(size.height, size.width, out.height, out.width);
-    for (unsigned block = 0; block < blocks; ++block) {
-        for (unsigned thread = 0; thread < kernel::kThreads; ++thread) {
-            kernel::confidence_thread(logits, classes, size.height, size.width, confidence, out.height, out.width,
-                                      block, thread, 0);
-        }
-    }
+    every_thread(size, out, [=](unsigned block, unsigned index) {
+        class_map_detail::confidence_thread(logits, classes, size.height, size.width, confidence, out.height, out.width,
+                                            block, index, 0);
+    });
 }
 
 template <typename T>
