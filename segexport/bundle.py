@@ -40,7 +40,7 @@ from segexport.spec import (
     to_json,
 )
 
-SCHEMA = 4
+SCHEMA = 5
 MODEL = "model.onnx"
 ENGINE_GRAPH = "engine.onnx"
 PLAN = "engine.plan"
@@ -157,7 +157,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest and the checksums of everything in `folder`: the last step of a build."""
     content = {"schema": SCHEMA, **to_json(manifest)}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in _contents(folder)]
+    plan = manifest.engine.plan
+    known = {} if plan is None else {folder / ENGINE_GRAPH: plan.onnx_sha256}  # hashed when the plan was made
+    lines = [
+        f"{known.get(path) or sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in _contents(folder)
+    ]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -230,6 +234,9 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     engine = from_json(EngineFacts, {"derived": derived, **content["engine"], "rewrites": rewrites})
     engine = dataclasses.replace(engine, plan=None if plan is None else from_json(PlanFacts, plan))
     lowering = content.get("lowering")
+    golden = content["golden"]
+    if "agreement_with_pytorch" in golden:  # its name while PyTorch was the reference
+        golden["agreement_with_reference"] = golden.pop("agreement_with_pytorch")
     own = {
         "engine": engine,
         "notes": tuple(content["notes"]),

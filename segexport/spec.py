@@ -24,11 +24,12 @@ IGNORE_INDEX = 255
 MAX_CLASSES = 255
 MIN_SIDE = 32
 MAX_SIDE = 16384
-CELL = 4
-"""Pixels of the network's input, along a side, for one of its logits."""
 
 DYNAMIC = -1
 """Batch of a contract whose first dimension is left open."""
+
+FILTERS = (0, 1, 2, 3, 4, 5)
+"""Pillow's numbers of the filters that a graph can resize with; `PIL.Image.Resampling` names them."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,12 +68,40 @@ class Labels:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights came from. `weights_sha256` is what ties bundles and references together."""
+    """Where the weights came from. `weights_sha256` is what ties bundles and references together.
+
+    `ignored` names tensors of the checkpoint that are in no SegFormer, and were left out because that was asked for.
+    """
 
     id: str
     revision: str | None
     weights_sha256: str
     random_weights: bool = False
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a SegFormer's logits are in its input: one for each patch that its first patch embedding takes.
+
+    That is a convolution with a kernel of `patch` pixels, every `stride` pixels, padded by half the kernel; the decode
+    head brings all stages to its size. The published networks have 7 and 4 (Xie et al. 2021, section 3.1).
+    """
+
+    patch: int = 7
+    stride: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.patch, self.stride) < 1:
+            raise ContractError(
+                f"a first patch embedding of patch {self.patch} and stride {self.stride} cannot be served: "
+                "both must be 1 or more in the checkpoint's config"
+            )
+
+    def of(self, size: Size) -> Size:
+        """Rows and columns of the logits for an input of `size`; the published networks': a quarter, rounded up."""
+        height, width = ((side + 2 * (self.patch // 2) - self.patch) // self.stride + 1 for side in size)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -87,6 +116,8 @@ class Contract:
     - scores: `mask` as above and `confidence` float32 [batch, *mask_size], the softmax of the winning class
     - logits: `logits` float32 [batch, classes, *mask_size] (segmentation) or [batch, classes] (classification)
     - topk: `classes` int32 [batch, k] and `scores` float32 [batch, k], best first (classification)
+
+    `grid` is the network's, where its logits are in its input.
     """
 
     size: Size
@@ -97,6 +128,7 @@ class Contract:
     topk: int = 5
     source_size: Size | None = None
     resize_mode: ResizeMode = "stretch"
+    grid: Grid = Grid()
 
     def __post_init__(self) -> None:
         for option, size in (("--size", self.size), ("--source-size", self.source_size)):
@@ -125,19 +157,24 @@ class Contract:
     def content_size(self) -> Size:
         """Height and width of the image inside the network's input: all of it, unless it is letterboxed.
 
-        A letterboxed side that does not fill the network's is a multiple of 4, so that it covers whole logits.
+        A letterboxed side that does not fill the network's is a multiple of the grid's stride, so that it covers whole
+        logits.
         """
         if self.resize_mode != "letterbox":
             return self.size
         height, width = self.image_size
         scale = min(self.size[0] / height, self.size[1] / width)
-        return _content_side(height * scale, self.size[0]), _content_side(width * scale, self.size[1])
+        stride = self.grid.stride
+        return _content_side(height * scale, self.size[0], stride), _content_side(width * scale, self.size[1], stride)
 
     @property
     def content_offset(self) -> Size:
-        """Rows above and columns left of the image inside the network's input: half the rest, rounded down to 4."""
-        (height, width), (inner_height, inner_width) = self.size, self.content_size
-        return (height - inner_height) // 2 // CELL * CELL, (width - inner_width) // 2 // CELL * CELL
+        """Rows above and columns left of the image inside the network's input.
+
+        Half the rest, rounded down to the grid's stride, so that the image begins where a logit is.
+        """
+        (height, width), (inner_height, inner_width), stride = self.size, self.content_size, self.grid.stride
+        return (height - inner_height) // 2 // stride * stride, (width - inner_width) // 2 // stride * stride
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -186,20 +223,11 @@ class Lowering:
     int8: tuple[str, ...] = ()
 
 
-def _content_side(ideal: float, whole: int) -> int:
-    """A letterboxed side of `ideal` pixels: the whole of the network's, or else the nearest multiple of a cell."""
+def _content_side(ideal: float, whole: int, stride: int) -> int:
+    """A letterboxed side of `ideal` pixels: the whole of the network's, or else the nearest multiple of `stride`."""
     if round(ideal) >= whole:
         return whole
-    return min(max(CELL, round(ideal / CELL) * CELL), whole)
-
-
-def network_grid(size: Size) -> Size:
-    """Height and width of SegFormer's logits for an input of `size`: a quarter, rounded up.
-
-    The first patch embedding is a 7x7 convolution of stride 4 and padding 3 (Xie et al. 2021, section 3.1),
-    which pads odd sizes by itself.
-    """
-    return -(-size[0] // CELL), -(-size[1] // CELL)
+    return min(max(stride, round(ideal / stride) * stride), whole)
 
 
 def shortest_edge(source: Size, short: int) -> Size:
@@ -254,6 +282,17 @@ def from_json(kind: type[T], value: dict[str, Any]) -> T:
     return kind(**{k: _tuples(v) for k, v in value.items()})
 
 
+def contract_from_json(value: dict[str, Any]) -> Contract:
+    """Inverse of `to_json` for a Contract; one without a grid is older than grids, and has the published networks'.
+
+    Raises:
+        ContractError: a field has a value that cannot be served.
+        TypeError: a field is missing or unknown.
+    """
+    grid = from_json(Grid, value.get("grid", {}))
+    return from_json(Contract, {**value, "grid": grid})
+
+
 def pass_result_from_json(value: dict[str, Any]) -> PassResult:
     """Inverse of `to_json` for a PassResult.
 
@@ -268,11 +307,12 @@ def facts_from_json(value: dict[str, Any]) -> dict[str, Any]:
     """What a graph's metadata and a bundle's manifest both hold, as spec types under the same names.
 
     Raises:
+        ContractError: a field of the contract has a value that cannot be served.
         KeyError, TypeError, ValueError: a fact or a field is missing or unknown.
     """
     return {
         "source": from_json(Source, value["source"]),
-        "contract": from_json(Contract, value["contract"]),
+        "contract": contract_from_json(value["contract"]),
         "preprocessing": from_json(Preprocessing, value["preprocessing"]),
         "labels": from_json(Labels, value["labels"]),
         "rewrites": tuple(pass_result_from_json(r) for r in value["rewrites"]),

@@ -163,7 +163,7 @@ def test_the_first_schema_opens_and_runs_the_portable_graph(copy: Path) -> None:
     opened = open_bundle(copy)
     facts = opened.manifest.engine
     assert (facts.class_map, facts.rewrites, opened.engine_graph) == ("graph", (), copy / MODEL)
-    assert segexport.selftest(opened, threads=1).agreement_with_pytorch > 0.999
+    assert segexport.selftest(opened, threads=1).agreement_with_reference > 0.999
 
 
 def test_the_engines_graph_is_listed_where_there_is_one(copy: Path) -> None:
@@ -200,8 +200,18 @@ def test_a_manifest_that_is_hostile(copy: Path, text: str) -> None:
         lambda m: m["contract"].pop("size"),
         lambda m: m.update(engine=[]),
         lambda m: m["contract"].update(size=[1, 1]),
+        lambda m: m["contract"]["grid"].update(stride=0),
+        lambda m: m["contract"].update(grid=4),
     ],
-    ids=["entry missing", "entry unknown", "nested entry missing", "entry of another kind", "size out of range"],
+    ids=[
+        "entry missing",
+        "entry unknown",
+        "nested entry missing",
+        "entry of another kind",
+        "size out of range",
+        "grid out of range",
+        "grid of another kind",
+    ],
 )
 def test_a_manifest_that_does_not_follow_its_schema(copy: Path, change: Callable[[dict], object]) -> None:
     edit_manifest(copy, change)
@@ -229,6 +239,7 @@ def test_manifest_follows_the_published_schema(bundle: Bundle) -> None:
     validator.validate(manifest)
     for place, entry, wrong in (
         ("contract", "size", "64x96"),
+        ("contract", "grid", {"patch": 7, "stride": 0}),
         ("engine", "class_map", "cloud"),
         ("engine", "rewrites", [{"name": "a rewrite"}]),
         ("engine", "derived", "yes"),
@@ -264,7 +275,7 @@ class TestSelftest:
     def test_passes_exactly_where_it_was_built(self, bundle: Bundle) -> None:
         result = segexport.selftest(bundle)
         assert (result.agreement, result.required, result.same_machine) == (1.0, 1.0, True)
-        assert result.agreement_with_pytorch == bundle.manifest.golden["agreement_with_pytorch"]
+        assert result.agreement_with_reference == bundle.manifest.golden["agreement_with_reference"]
 
     def test_one_other_pixel_is_too_many_here(self, copy: Path) -> None:
         self.alter(copy, 1)

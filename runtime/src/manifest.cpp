@@ -20,6 +20,7 @@ using nlohmann::json;
 constexpr int kMinSide = 32, kMaxSide = 16384;
 constexpr int kMaxClasses = 255;
 constexpr int kAnyBatch = -1;
+constexpr int kLargestPatch = 64;  // and stride: more than any SegFormer has
 
 constexpr int kHighestResample = 5;  // Pillow's filters are 0 to 5
 constexpr int kDlaCores = 16;        // more than any Jetson has
@@ -117,6 +118,13 @@ constexpr std::array<std::pair<const char*, ClassMapBy>, 3> kClassMaps{
 constexpr std::array<std::pair<const char*, const char*>, 4> kPrecisions{
     {{"fp32", "fp32"}, {"bf16", "bf16"}, {"fp16", "fp16"}, {"int8", "int8"}}};
 
+Grid grid_of(const Entry& entry) {
+    Grid grid;
+    if (entry.has("patch")) grid.patch = entry.at("patch").integer(1, kLargestPatch);
+    if (entry.has("stride")) grid.stride = entry.at("stride").integer(1, kLargestPatch);
+    return grid;
+}
+
 // Entries that segexport.spec has defaults for may be missing.
 Contract contract_of(const Entry& entry) {
     Contract contract;
@@ -130,6 +138,7 @@ Contract contract_of(const Entry& entry) {
     if (entry.has_value("mask_size")) contract.mask_size = entry.at("mask_size").size(1, kLargestSide);
     const bool resizes = entry.has_value("source_size");
     contract.image_size = resizes ? entry.at("source_size").size(kMinSide, kMaxSide) : contract.size;
+    if (entry.has("grid")) contract.grid = grid_of(entry.at("grid"));
     return contract;
 }
 

@@ -22,7 +22,8 @@ std::string in_words(const detail::Manifest& manifest) {
     out << "schema=" << manifest.schema << "\tprecision=" << manifest.precision << "\tsize=" << to_string(contract.size)
         << "\tbatch=" << contract.batch << "\tbgr=" << (contract.channel_order == PixelFormat::bgr)
         << "\toutput=" << static_cast<int>(contract.output) << "\tmask_size=" << to_string(contract.mask_size)
-        << "\timage_size=" << to_string(contract.image_size) << "\tresample=" << manifest.resample << "\tnames=";
+        << "\timage_size=" << to_string(contract.image_size) << "\tgrid=" << contract.grid.patch << "/"
+        << contract.grid.stride << "\tresample=" << manifest.resample << "\tnames=";
     for (const auto& name : manifest.labels.names) out << name << "|";
     out << "\tpalette=";
     for (const auto& [red, green, blue] : manifest.labels.palette) out << +red << "," << +green << "," << +blue << "|";

@@ -36,6 +36,7 @@ void newest() {
     CHECK(contract.size == (Size{512, 1024}) && contract.image_size == (Size{1080, 1920}));
     CHECK(contract.mask_size == (Size{1080, 1920}) && contract.batch == 1);
     CHECK(contract.channel_order == PixelFormat::rgb && contract.output == Output::mask);
+    CHECK(contract.grid.patch == 3 && contract.grid.stride == 2);
     const Labels& labels = manifest.labels;
     CHECK(labels.names.size() == 3 &&
           labels.names[1] ==
@@ -60,12 +61,14 @@ void missing_ones() {
     text = with(R"(, "resample": 3)", "", text);
     text = with(",\n             \"reduce\": true", "", text);
     text = with(R"("source_size": [1080, 1920], )", "", text);
+    text = with(",\n               \"grid\": {\"patch\": 3, \"stride\": 2}", "", text);
     text = with(R"("version_compatible": true, "hardware_compatibility": "ampere-plus", "dla": 1)", "", text);
     detail::Manifest manifest = parse(text);
     CHECK(manifest.derived);  // a pass rewrote something
     CHECK(manifest.class_map == detail::ClassMapBy::graph && manifest.resample == 2 && !manifest.labels.reduce);
     CHECK(manifest.contract.batch == 1 && manifest.contract.output == Output::mask);
     CHECK(manifest.contract.image_size == (Size{512, 1024}));
+    CHECK(manifest.contract.grid.patch == 7 && manifest.contract.grid.stride == 4);
     CHECK(manifest.plan && !manifest.plan->version_compatible && !manifest.plan->ampere_plus && !manifest.plan->dla);
 
     manifest = parse(with(R"(["a/MatMul"])", "[]", text));
@@ -121,6 +124,9 @@ void wrong_ones() {
     WRONG("\"mask\",", "\"masks\",", "contract.output is 'masks', which is none of mask, scores, logits, topk");
     WRONG("\"mask_size\": [1080, 1920]", "\"mask_size\": null",
           "contract.mask_size is missing, though the output has a mask");
+    WRONG("\"patch\": 3", "\"patch\": 0", "contract.grid.patch is not a whole number from 1 to 64");
+    WRONG("\"stride\": 2", "\"stride\": 65", "contract.grid.stride is not a whole number from 1 to 64");
+    WRONG("{\"patch\": 3, \"stride\": 2}", "[3, 2]", "contract.grid is not an object");
     WRONG("\"resample\": 3", "\"resample\": 6", "preprocessing.resample is not a whole number from 0 to 5");
     WRONG("\"fp16\"", "\"fp8\"", "precision is 'fp8', which is none of fp32, bf16, fp16, int8");
     WRONG("\"fp16\"", "null", "precision is not a string");

@@ -25,7 +25,7 @@ from segexport.engines.pytorch import open_checkpoint
 from segexport.errors import CheckpointError, SegexportError
 from segexport.images import UInt8
 from segexport.segmenter import open_segmenter
-from segexport.spec import Contract, Source, from_json
+from segexport.spec import Source, contract_from_json, from_json
 
 Call = Callable[[UInt8], Timed]
 
@@ -67,7 +67,7 @@ def open_reference_call(
     """The PyTorch reference as its users run it: image processor, model, post-processing to the image's size."""
     loaded = _reference_checkpoint(from_json(Source, source), override)
     files = weights.find(loaded.folder) if loaded.folder and not loaded.source.random_weights else []
-    runner = open_checkpoint(loaded, from_json(Contract, contract), own_size=True, threads=threads)
+    runner = open_checkpoint(loaded, contract_from_json(contract), own_size=True, threads=threads)
 
     def call(rgb: UInt8) -> Timed:
         start = time.perf_counter()
@@ -87,15 +87,13 @@ def open_reference_call(
 
 
 def _reference_checkpoint(source: Source, override: str | None) -> Checkpoint:
-    remedy = "pass --reference CHECKPOINT, or --no-reference to leave PyTorch out"
     try:
-        revision = None if override else source.revision
-        loaded = checkpoint.load(override or source.id, revision=revision, random_init=source.random_weights)
+        return checkpoint.load_source(source, override)
     except CheckpointError as error:
-        raise CheckpointError(f"the bundles' checkpoint cannot be had ({error}); {remedy}") from error
-    if loaded.source.weights_sha256 != source.weights_sha256:
-        raise CheckpointError(f"{override or source.id} has other weights than the bundles were built from: {remedy}")
-    return loaded
+        raise CheckpointError(
+            f"the bundles' checkpoint cannot be had ({error}); pass --reference CHECKPOINT, or --no-reference to leave "
+            "PyTorch out"
+        ) from error
 
 
 def serve(connection: Connection[Any, Any]) -> None:

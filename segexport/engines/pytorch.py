@@ -15,7 +15,7 @@ from segexport.checkpoint import Checkpoint
 from segexport.engines.base import EngineInfo, Outputs, Runner, check_images, check_pixels
 from segexport.images import UInt8, resize_image
 from segexport.processor import find_processor
-from segexport.spec import CELL, Contract, Size, network_grid
+from segexport.spec import Contract, Size
 from segexport.weights import INSTALL, image_processor_class, quiet_transformers
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PyTorchRunner(Runner):
         with torch.inference_mode():
             self._outputs = self._model(**self._batch)
         if self._letterbox and self._outputs.logits.ndim == 4:
-            self._outputs.logits = _without_margins(self._outputs.logits, self.contract)
+            self._outputs.logits = without_margins(self._outputs.logits, self.contract)
 
     def fetch(self) -> Outputs:
         """Class maps in the image's or the contract's size, or what else the contract promises."""
@@ -119,7 +119,7 @@ class PyTorchRunner(Runner):
             images: uint8 [N, H, W, 3] RGB.
 
         Returns:
-            float32 [N, classes, h, w], h and w a quarter of the image's sides, rounded up.
+            float32 [N, classes, h, w], h and w the network's own: a quarter of the image's sides for published ones.
 
         Raises:
             ContractError: dtype is not uint8.
@@ -152,10 +152,11 @@ def _with_margins(values: torch.Tensor, contract: Contract) -> torch.Tensor:
     return whole
 
 
-def _without_margins(logits: torch.Tensor, contract: Contract) -> torch.Tensor:
-    """The logits [N, classes, h, w] of the image alone."""
-    (height, width), (top, left) = network_grid(contract.content_size), contract.content_offset
-    return logits[..., top // CELL : top // CELL + height, left // CELL : left // CELL + width]
+def without_margins(logits: torch.Tensor, contract: Contract) -> torch.Tensor:
+    """Of logits [N, classes, *grid] those of the letterboxed image alone, [N, classes, h, w]."""
+    height, width = contract.grid.of(contract.content_size)
+    top, left = (offset // contract.grid.stride for offset in contract.content_offset)
+    return logits[..., top : top + height, left : left + width]
 
 
 def image_processor(checkpoint: Checkpoint) -> Any:

@@ -12,7 +12,7 @@ from segexport.bundle import Bundle
 from segexport.engines.base import EngineInfo, Outputs, Runner, check_pixels
 from segexport.errors import ContractError, EngineUnavailable
 from segexport.images import UInt8
-from segexport.spec import Contract, Size, network_grid
+from segexport.spec import Contract, Size
 from segexport.tensorrt import device as devices
 from segexport.tensorrt import rtx_runtime
 from segexport.tensorrt.cudart import Cuda
@@ -155,7 +155,7 @@ def mask_size_of(contract: Contract) -> MaskSize:
             return contract.mask_size
         if contract.mask_size == contract.image_size:
             return image
-        return logits if contract.mask_size == network_grid(contract.size) else contract.mask_size
+        return logits if contract.mask_size == contract.grid.of(contract.size) else contract.mask_size
 
     return size
 

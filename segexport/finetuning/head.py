@@ -55,7 +55,7 @@ def _stages(head: Any) -> Sequence[Any]:
 
 
 def _forward(head: Any, encoder_hidden_states: Sequence[torch.Tensor], **_: Any) -> torch.Tensor:
-    """Logits [N, classes, h/4, w/4] of the four stages' maps [N, C_i, h_i, w_i], stage 1 first."""
+    """Logits [N, classes, h_1, w_1] of the four stages' maps [N, C_i, h_i, w_i], stage 1 first."""
     import torch
 
     layers = _stages(head)

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from segexport.spec import Size, shortest_edge
 
-_CELL = 32
-"""SegFormer's last stage has a 32nd of the image's resolution."""
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -28,7 +25,12 @@ class Sizes:
 
 
 def choose_sizes(
-    images: Mapping[Size, int], processor: Size, network: Size | None = None, crop: Size | None = None
+    images: Mapping[Size, int],
+    processor: Size,
+    network: Size | None = None,
+    crop: Size | None = None,
+    *,
+    step: int = 32,
 ) -> Sizes:
     """Sizes for images of the sizes counted in `images`.
 
@@ -39,25 +41,26 @@ def choose_sizes(
             default crop's shorter side; else it is the default crop.
         crop: asked for. If None, the network's size if that was asked for; else what the processor names, but no larger
             than the commonest image.
+        step: what sides of a resized image are multiples of: pixels for a cell of the network's last stage.
     """
     common = max(images, key=lambda size: images[size])
     default = min(processor[0], common[0]), min(processor[1], common[1])
     if network is None:
-        network = _whole(images, common, min(default)) or default
+        network = _whole(images, common, min(default), step) or default
         return Sizes(crop or default, min(network), network)
     return Sizes(crop or network, min(network), network)
 
 
-def _whole(images: Mapping[Size, int], common: Size, short: int) -> Size | None:
-    """The size of whole images of the shorter side `short`; None where their aspects differ."""
+def _whole(images: Mapping[Size, int], common: Size, short: int, step: int) -> Size | None:
+    """The size of whole images of the shorter side `short`, in multiples of `step`; None where their aspects differ."""
     aspect = common[1] / common[0]
     if any(abs(width / height / aspect - 1) > 0.02 for height, width in images):
         return None
     if short == min(common):
         return common
     height, width = shortest_edge(common, short)
-    return _rounded(height), _rounded(width)
+    return _rounded(height, step), _rounded(width, step)
 
 
-def _rounded(side: int) -> int:
-    return max(_CELL, round(side / _CELL) * _CELL)
+def _rounded(side: int, step: int) -> int:
+    return max(step, round(side / step) * step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +97,8 @@ def make_task(
     if not summary.sizes:
         raise DataError(f"none of the images of {images.name} can be read: segexport doctor {images.name} says why")
     counted = {(one.height, one.width): one.images for one in summary.sizes}
-    return Task(
-        images, validation, labels, summary, recipe, choose_sizes(counted, begun.preprocessing.size, size, crop)
-    )
+    sizes = choose_sizes(counted, begun.preprocessing.size, size, crop, step=math.prod(begun.model.config.strides))
+    return Task(images, validation, labels, summary, recipe, sizes)
 
 
 def settings_of(task: Task, begun: Start) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from segexport.errors import BundleCorrupt
+from segexport.errors import BundleCorrupt, ContractError
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source, facts_from_json, to_json
 
 PREFIX = "segexport."
@@ -65,5 +65,5 @@ def read_facts(model: ir.Model, path: Path) -> dict[str, Any]:
     """
     try:
         return facts_from_json({k: json.loads(model.metadata_props[PREFIX + k]) for k in _FACTS})
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, ContractError) as error:
         raise BundleCorrupt(f"{path} was not written by segexport ({error!r}): build it again") from error

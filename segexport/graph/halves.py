@@ -14,22 +14,23 @@ import numpy as np
 import onnx_ir as ir
 
 from segexport.graph.build import Writer
-from segexport.spec import Size, network_grid
+from segexport.spec import Grid, Size
 
 Shape = Sequence[int | str]
 
 
-def parts_stay_equal(least: Size, most: Size, *, parts: int = 2, step: int = 1) -> bool:
+def parts_stay_equal(least: Size, most: Size, grid: Grid, *, parts: int = 2, step: int = 1) -> bool:
     """Whether the first stage has a multiple of `parts` cells for every image of a profile.
 
     Args:
         least: smallest height and width.
         most: largest; the same for a profile of one size.
+        grid: the network's; the first stage has a cell for each of the logits.
         parts: into how many `split-queries` took the queries.
         step: what sizes differ by: 32 if the program that runs the engine only makes such sizes.
     """
     height, width = (range(low, high + 1, step) for low, high in zip(least, most, strict=True))
-    rows, columns = ({network_grid((n, n))[0] for n in sides} for sides in (height, width))
+    rows, columns = ({grid.of((n, n))[0] for n in sides} for sides in (height, width))
     return all(row * column % parts == 0 for row, column in itertools.product(rows, columns))
 
 

@@ -22,7 +22,7 @@ from segexport.graph.graph import Graph
 from segexport.graph.halves import drop_middle, repeat_middle
 from segexport.graph.shape_rules import RULES, Unclear, constant_ints, expanded, named, numbers_of, require, reshaped
 from segexport.graph.symbolic import Dim, Dims, Side, Unknown, dim
-from segexport.spec import DYNAMIC, Contract, format_size, network_grid
+from segexport.spec import DYNAMIC, Contract, format_size
 
 LEAST_SIDE = 64
 """Smallest height and width a graph can be opened from: below, stages have rows or columns of one cell, and a 1 in a
@@ -74,7 +74,7 @@ def _require_openable(contract: Contract) -> None:
             f"a graph for {format_size(contract.size)} cannot be opened to other sizes: "
             f"export it with a --size of {LEAST_SIDE}x{LEAST_SIDE} or more"
         )
-    if contract.mask_size not in (None, contract.size, network_grid(contract.size)):
+    if contract.mask_size not in (None, contract.size, contract.grid.of(contract.size)):
         assert contract.mask_size is not None
         raise ContractError(
             f"a mask of {format_size(contract.mask_size)} does not follow the image's size: "

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from segexport.graph.build import Writer, dims
-from segexport.spec import CELL, Contract, Size, network_grid
+from segexport.spec import Contract, Size
 
 
 def append(graph: ir.Graph, contract: Contract) -> None:
@@ -52,9 +52,9 @@ def _segmentation(writer: Writer, logits: ir.Value, contract: Contract, size: Si
 
 
 def _content(writer: Writer, logits: ir.Value, contract: Contract) -> ir.Value:
-    """The logits of a letterboxed image, which begins and ends on whole cells."""
-    grid = network_grid(contract.content_size)
-    start = [offset // CELL for offset in contract.content_offset]
+    """The logits of a letterboxed image, which begins where one of them is and covers whole ones."""
+    grid = contract.grid.of(contract.content_size)
+    start = [offset // contract.grid.stride for offset in contract.content_offset]
     end = [first + count for first, count in zip(start, grid, strict=True)]
     bounds = [writer.constant(numbers, "content", np.int64) for numbers in (start, end, [2, 3])]
     return writer.op("Slice", [logits, *bounds], shape=[*dims(logits)[:2], *grid], name="content")

@@ -94,9 +94,6 @@ _FILTERS: dict[int, tuple[Callable[[float], float], float]] = {
 }
 """By Pillow's number: weight at a distance, and the distance beyond which it is zero."""
 
-FILTERS = (NEAREST, *_FILTERS)
-"""Pillow's numbers of the filters that can be written; `PIL.Image.Resampling` names them."""
-
 
 def taps(source: int, target: int, resample: int) -> Taps:
     """Which inputs each output along an axis is made of, in Pillow's own order of operations.
@@ -133,7 +130,7 @@ def append(writer: Writer, image: ir.Value, size: Size, resample: int) -> ir.Val
         writer: where the nodes go.
         image: float32 [N, h, w, 3], whole numbers from 0 to 255.
         size: height and width wanted. Where it is the image's own nothing is added.
-        resample: one of `FILTERS`.
+        resample: one of `spec.FILTERS`.
 
     Returns:
         float32 [N, *size, 3], whole numbers from 0 to 255.

@@ -2,8 +2,8 @@
 
 A `Dim` is a product of whole numbers and `Unknown`s in the order in which a row-major array runs through them, so that
 h w tokens can become a plane [h, w] again. An `Unknown` is the height, the width, the batch, or what rounds down or up
-a quotient of one: SegFormer's first stage has ceil(height/4) rows, and ceil(ceil(x/a)/b) = ceil(x/(a b)) for whole a, b
-(Graham, Knuth, Patashnik, Concrete Mathematics, 3.11), so the second has ceil(height/8).
+a quotient of one: the first stage of a published SegFormer has ceil(height/4) rows, and ceil(ceil(x/a)/b) =
+ceil(x/(a b)) for whole a, b (Graham, Knuth, Patashnik, Concrete Mathematics, 3.11), so the second has ceil(height/8).
 """
 
 from __future__ import annotations

@@ -119,6 +119,11 @@ def test_sizes(images, processor, asked, asked_crop, crop, short, network):
     assert (found.crop, found.short_side, found.network) == (crop, short, network)
 
 
+@pytest.mark.parametrize(("step", "network"), [(32, (512, 896)), (16, (512, 912)), (24, (504, 912)), (64, (512, 896))])
+def test_whole_images_have_whole_cells_in_the_last_stage(step, network):
+    assert choose_sizes({(1080, 1920): 5}, (512, 512), step=step).network == network
+
+
 def test_average_is_the_mean_that_it_says(tmp_path):
     from segexport.finetuning.averaging import Average
 

@@ -1,4 +1,4 @@
-"""A graph opened from one size, against the same network written or traced for others."""
+"""A graph opened from one size, against the same network written for others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from segexport import passes
 from segexport.calibration.sources import ranges_for
 from segexport.checkpoint import load
+from segexport.contracts import contract_for
 from segexport.errors import ContractError
-from segexport.exporter import contract_for, export
+from segexport.exporter import export
 from segexport.graph.graph import Graph
 from segexport.graph.halves import parts_stay_equal
 from segexport.graph.open_size import open_size
@@ -30,7 +31,7 @@ from segexport.precision.fp16 import to_fp16
 from segexport.precision.int8 import FORMS, to_int8
 from segexport.precision.placement import Placement, default_placement
 from segexport.precision.ranges import Ranges
-from segexport.spec import DYNAMIC, Contract, network_grid
+from segexport.spec import DYNAMIC, Contract, Grid
 from segexport.tensorrt.compile import compile_plan
 from segexport.tensorrt.flavour import RTX
 from segexport.tensorrt.options import TensorRtOptions, parse_profile
@@ -60,7 +61,7 @@ def image_of(size: tuple[int, int], batch: int = 1) -> np.ndarray:
 def constants_of(size: tuple[int, int], head: str) -> dict[str, np.ndarray]:
     """Weights, the same for every size, and shapes, which are the size's."""
     random = np.random.default_rng(1)
-    (height, width), (rows, columns) = size, network_grid(size)
+    (height, width), (rows, columns) = size, Grid().of(size)
     tokens, keys, c = rows * columns, (rows // 2) * (columns // 2), CHANNELS
     kernels = {"w0": (c, 3, 7, 7), "w1": (c, c, 2, 2), "w2": (c, c, 3, 3), "w3": (CLASSES, c, 1, 1), "wq": (c, c)}
     parts = next(part for part in range(2, tokens + 1) if tokens % part == 0)
@@ -202,10 +203,10 @@ def test_equal_parts_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(run(exact, even)[1], run(small((96, 64)), even)[1])
     with pytest.raises(Fail, match="reshape"):
         run(exact, odd)
-    assert not parts_stay_equal((132, 68), (132, 68))
+    assert not parts_stay_equal((132, 68), (132, 68), Grid())
 
 
-TOKENS = math.prod(network_grid(SIZE))
+TOKENS = math.prod(Grid().of(SIZE))
 REFUSED = {
     "positions": ("extra = Add(attended, table)", {"table": np.zeros((1, TOKENS, 8))}, "extra (Add)", "same at every"),
     "mixing tokens": (
@@ -252,6 +253,7 @@ def test_thirds_are_refused() -> None:
     [
         (Contract(SIZE, mask_size=SIZE, source_size=(480, 640)), "leave out --source-size"),
         (Contract(SIZE, mask_size=(32, 48)), "--mask-size input or network"),
+        (Contract(SIZE, mask_size=(16, 24), grid=Grid(7, 2)), "--mask-size input or network"),
         (Contract((32, 96), mask_size=(32, 96)), "--size of 64x64 or more"),
     ],
 )
@@ -295,21 +297,26 @@ def test_strides_round_as_convolutions_do(kernel: int, padding: int, stride: int
 
 
 def test_which_profiles_keep_parts_equal() -> None:
-    assert parts_stay_equal((512, 512), (512, 512))
-    assert not parts_stay_equal((256, 256), (1024, 1024))
-    assert parts_stay_equal((512, 256), (512, 1024))  # 128 rows of any length
-    assert parts_stay_equal((509, 256), (512, 1024))
-    assert not parts_stay_equal((508, 256), (512, 1024))
-    assert parts_stay_equal((256, 256), (1024, 1024), step=32)
-    assert parts_stay_equal((132, 68), (132, 68), parts=3)
-    for least, more in itertools.product(itertools.product((60, 61, 64), repeat=2), ((0, 0), (0, 5), (3, 3))):
+    usual = Grid()
+    assert parts_stay_equal((512, 512), (512, 512), usual)
+    assert not parts_stay_equal((256, 256), (1024, 1024), usual)
+    assert parts_stay_equal((512, 256), (512, 1024), usual)  # 128 rows of any length
+    assert parts_stay_equal((509, 256), (512, 1024), usual)
+    assert not parts_stay_equal((508, 256), (512, 1024), usual)
+    assert parts_stay_equal((256, 256), (1024, 1024), usual, step=32)
+    assert parts_stay_equal((132, 68), (132, 68), usual, parts=3)
+    assert parts_stay_equal((508, 256), (508, 1024), Grid(3, 2)), "254 rows, where the usual grid has 127"
+    cases = itertools.product(
+        itertools.product((60, 61, 64), repeat=2), ((0, 0), (0, 5), (3, 3)), (usual, Grid(3, 2), Grid(4, 4))
+    )
+    for least, more, grid in cases:
         most = (least[0] + more[0], least[1] + more[1])
         counts = [
-            math.prod(network_grid((height, width)))
+            math.prod(grid.of((height, width)))
             for height in range(least[0], most[0] + 1)
             for width in range(least[1], most[1] + 1)
         ]
-        assert parts_stay_equal(least, most) == all(count % 2 == 0 for count in counts)
+        assert parts_stay_equal(least, most, grid) == all(count % 2 == 0 for count in counts)
 
 
 CONTRACTS = {  # odd sides, an odd number of cells, several images
@@ -318,7 +325,7 @@ CONTRACTS = {  # odd sides, an odd number of cells, several images
 }
 
 
-def traced(checkpoint: Path, size: tuple[int, int], rewrites: bool = True, **contract) -> Graph:
+def exported(checkpoint: Path, size: tuple[int, int], rewrites: bool = True, **contract) -> Graph:
     source = load(checkpoint)
     graph = export(source, contract_for(source, size=size, **contract))
     return passes.run(graph) if rewrites else graph
@@ -326,10 +333,10 @@ def traced(checkpoint: Path, size: tuple[int, int], rewrites: bool = True, **con
 
 @pytest.fixture(scope="module", params=CONTRACTS)
 def networks(request: pytest.FixtureRequest, checkpoint: Path) -> tuple[Graph, Ranges, list[Graph]]:
-    """The small checkpoint traced for one size, ranges, and traced for others."""
+    """The small checkpoint exported for one size, ranges, and exported for others."""
     contract, others = CONTRACTS[request.param]
-    graph = traced(checkpoint, SIZE, **contract)
-    return graph, ranges_for(graph, "fp16", None), [traced(checkpoint, s, batch=n, **contract) for s, n in others]
+    graph = exported(checkpoint, SIZE, **contract)
+    return graph, ranges_for(graph, "fp16", None), [exported(checkpoint, s, batch=n, **contract) for s, n in others]
 
 
 def lowered(graph: Graph, precision: str, ranges: Ranges, placement: Placement) -> Graph:
@@ -373,9 +380,9 @@ def test_equal_to_an_export_of_each_size(networks, precision: str, split: bool) 
 @pytest.mark.bundle
 def test_a_plain_export_of_bgr_images_with_a_mask_of_the_networks_size(checkpoint: Path) -> None:
     contract = {"rewrites": False, "mask_size": "network", "channel_order": "bgr", "batch": DYNAMIC}
-    opened = open_size(traced(checkpoint, SIZE, **contract))
+    opened = open_size(exported(checkpoint, SIZE, **contract))
     image = image_of((101, 131), 3)
-    (found,), (wanted,) = run(opened, image), run(traced(checkpoint, (101, 131), **contract), image)
+    (found,), (wanted,) = run(opened, image), run(exported(checkpoint, (101, 131), **contract), image)
     np.testing.assert_array_equal(found, wanted)
     assert len(np.unique(found)) > 1
 
@@ -383,9 +390,9 @@ def test_a_plain_export_of_bgr_images_with_a_mask_of_the_networks_size(checkpoin
 @pytest.mark.slow
 @pytest.mark.bundle
 def test_class_scores_of_an_image_classifier(classifier: Path) -> None:
-    opened = open_size(traced(classifier, SIZE))
+    opened = open_size(exported(classifier, SIZE))
     image = image_of((101, 131))
-    for found, wanted in zip(run(opened, image), run(traced(classifier, (101, 131)), image), strict=True):
+    for found, wanted in zip(run(opened, image), run(exported(classifier, (101, 131)), image), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
@@ -414,7 +421,7 @@ def test_tensorrt_builds_it(b0: tuple[Graph, Ranges], precision: str, name: str,
     source = passes.run(graph.copy(), (SplitQueries(),))
     source = lowered(source, precision, ranges, default_placement(graph.model.graph))
     profiles = tuple(map(parse_profile, PROFILES[name]))
-    equal = all(parts_stay_equal(one.least[1:], one.most[1:]) for one in profiles)
+    equal = all(parts_stay_equal(one.least[1:], one.most[1:], source.contract.grid) for one in profiles)
     assert equal == (name == "two of one size")
     open_size(source, batch=True, equal_parts=equal).save(tmp_path / "open.onnx")
     compile_plan(RTX, tmp_path / "open.onnx", tmp_path / "plan", options=TensorRtOptions(), profiles=profiles)

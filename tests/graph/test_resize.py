@@ -17,7 +17,7 @@ from segexport.engines.openvino import shared_core
 from segexport.graph import resize
 from segexport.graph.build import Writer
 from segexport.images import read_image, resize_image
-from segexport.spec import Size
+from segexport.spec import FILTERS, Size
 
 Resize = Callable[[np.ndarray], np.ndarray]
 SIDES = st.integers(1, 150)
@@ -80,7 +80,7 @@ PICTURES = (noise, black_and_white, checkerboard, ramp)
 @given(
     source=st.tuples(SIDES, SIDES),
     size=st.tuples(SIDES, SIDES),
-    resample=st.sampled_from(resize.FILTERS),
+    resample=st.sampled_from(FILTERS),
     picture=st.sampled_from(PICTURES),
     seed=st.integers(0, 99),
 )

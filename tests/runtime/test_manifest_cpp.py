@@ -71,7 +71,7 @@ def write_bundle(folder: Path, *, plan: bool = True, **contract) -> Path:
             "tensorrt", "10.13.3.9", "cuda:0", "Orin", "device", rewrites, (), True, facts if plan else None
         ),
         rewrites=rewrites,
-        golden={"seed": 1, "agreement_with_pytorch": 1.0, "engine_ran": False},
+        golden={"seed": 1, "agreement_with_reference": 1.0, "engine_ran": False},
         versions={"python": "3.11.7"},
     )
     write_manifest(folder, manifest)
@@ -111,6 +111,7 @@ def in_words(manifest: Manifest, schema: int) -> str:
         "output": OUTPUTS.index(contract.output),
         "mask_size": size(contract.mask_size),
         "image_size": size(contract.image_size),
+        "grid": f"{contract.grid.patch}/{contract.grid.stride}",
         "resample": manifest.preprocessing.resample,
         "names": listed(manifest.labels.names),
         "palette": listed(",".join(map(str, colour)) for colour in manifest.labels.palette),
@@ -152,6 +153,9 @@ def no_class_map(manifest: dict) -> None:
         lambda m: m["contract"].update(batch=-1, channel_order="bgr", output="scores"),
         lambda m: m["contract"].update(output="topk", mask_size=None),
         lambda m: m["contract"].update(source_size=[120, 160], resize_mode="letterbox", mask_size=[16, 24]),
+        lambda m: m["contract"].update(grid={"patch": 64, "stride": 1}),
+        lambda m: m["contract"].update(grid={"stride": 3}),
+        lambda m: m["contract"].pop("grid"),
         lambda m: m["engine"]["plan"].update(targets=[], compute_capability=None, gpu=None, options={}),
         lambda m: m["engine"].update(plan=None),
     ],
@@ -165,6 +169,9 @@ def no_class_map(manifest: dict) -> None:
         "scores",
         "topk",
         "letterbox",
+        "grid",
+        "grid's stride",
+        "no grid",
         "plan of RTX",
         "CPU",
     ],
@@ -179,7 +186,7 @@ def test_reads_what_python_reads(folder: Path, cpp: Reader, change: Callable[[di
 @pytest.mark.bundle
 def test_a_real_bundle(bundle: Bundle, cpp: Reader) -> None:
     assert cpp(bundle.folder) == python(bundle.folder)
-    assert cpp(bundle.folder).startswith("schema=4\tprecision=fp32\tsize=64x96")
+    assert cpp(bundle.folder).startswith("schema=5\tprecision=fp32\tsize=64x96")
 
 
 def unlist(folder: Path, name: str) -> None:
@@ -208,8 +215,8 @@ def shorten(path: Path) -> None:
         (lambda f: unlist(f, "engine.onnx"), "does not list engine.onnx"),
         (lambda f: unlist(f, "engine.plan"), "does not list engine.plan"),
         (lambda f: (f / SUMS).write_text(""), "does not list model.onnx"),
-        (lambda f: edit_manifest(f, lambda m: m.update(schema=5)), "has schema 5, this segexport reads up to 4"),
-        (lambda f: (f / SUMS).write_bytes((f / SUMS).read_bytes().replace(b"\n", b"\r\n")), "schema=4"),
+        (lambda f: edit_manifest(f, lambda m: m.update(schema=6)), "has schema 6, this segexport reads up to 5"),
+        (lambda f: (f / SUMS).write_bytes((f / SUMS).read_bytes().replace(b"\n", b"\r\n")), "schema=5"),
         (lambda f: (f / SUMS).write_bytes((f / SUMS).read_bytes() + b"\n"), "is missing, though"),
     ],
 )

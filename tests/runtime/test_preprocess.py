@@ -15,9 +15,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from segexport.graph import resize
 from segexport.images import UInt8, resize_image
-from segexport.spec import Size
+from segexport.spec import FILTERS, Size
 from tests.graph.test_resize import PICTURES, black_and_white, noise, on_onnxruntime
 from tests.graph.test_resize import model as resize_model
 
@@ -215,7 +214,7 @@ def same_order_as_installed(source: Size, size: Size) -> bool:
     source=SIZES,
     size=SIZES,
     kept=st.sampled_from(["", "", "", "height", "width", "size"]),
-    resample=st.sampled_from(resize.FILTERS),
+    resample=st.sampled_from(FILTERS),
     layout=st.sampled_from([RGB, BGR, RGBA, BGRA]),
     order=st.sampled_from([RGB, BGR]),
     padding=st.sampled_from([0, 0, 1, 7, 64]),
@@ -237,7 +236,7 @@ def test_every_pixel_is_pillows(
         np.testing.assert_array_equal(found, want)
 
 
-@pytest.mark.parametrize("resample", resize.FILTERS)
+@pytest.mark.parametrize("resample", FILTERS)
 @pytest.mark.parametrize(
     ("source", "size"),
     [
@@ -263,7 +262,7 @@ def test_sizes_of_cameras(cpu: Shim, source: Size, size: Size, resample: int) ->
 @given(
     half=st.tuples(st.integers(1, 35), st.integers(1, 35)),
     size=SIZES,
-    resample=st.sampled_from(resize.FILTERS),
+    resample=st.sampled_from(FILTERS),
     yuv=st.integers(0, 3),
     order=st.sampled_from([RGB, BGR]),
     padding=st.sampled_from([0, 5, 32]),

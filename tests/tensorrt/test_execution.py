@@ -17,7 +17,7 @@ runtime = pytest.importorskip("cuda.bindings.runtime", reason='pip install "cuda
 
 from segexport.engines.tensorrt_runner import TensorRtRunner, mask_size_of  # noqa: E402
 from segexport.errors import ContractError, EngineUnavailable, SegexportWarning  # noqa: E402
-from segexport.spec import DYNAMIC, Contract, network_grid  # noqa: E402
+from segexport.spec import DYNAMIC, Contract, Grid  # noqa: E402
 from segexport.tensorrt import execution, rtx_runtime  # noqa: E402
 from segexport.tensorrt.cudart import Cuda  # noqa: E402
 from segexport.tensorrt.execution import Execution  # noqa: E402
@@ -198,14 +198,26 @@ class TestClassMapOnTheDevice:
         [
             ((64, 96), (64, 96), (64, 96)),
             ((64, 96), (40, 50), (40, 50)),
-            (network_grid((64, 96)), (40, 50), (10, 12)),
-            (network_grid((64, 96)), (64, 96), (16, 24)),
+            ((16, 24), (40, 50), (10, 12)),
+            ((16, 24), (64, 96), (16, 24)),
             ((100, 77), (64, 96), (100, 77)),
             ((100, 77), (40, 50), (100, 77)),
         ],
     )
     def test_its_size(self, mask, image, want) -> None:
         assert mask_size_of(Contract((64, 96), mask_size=mask))(image, (10, 12)) == want
+
+    @pytest.mark.parametrize(
+        ("grid", "mask", "want"),
+        [
+            (Grid(3, 2), (32, 48), (10, 12)),
+            (Grid(4, 2), (33, 49), (10, 12)),
+            (Grid(3, 2), (16, 24), (16, 24)),
+            (Grid(), (32, 48), (32, 48)),
+        ],
+    )
+    def test_the_logits_own_is_the_networks(self, grid, mask, want) -> None:
+        assert mask_size_of(Contract((64, 96), mask_size=mask, grid=grid))((40, 50), (10, 12)) == want
 
 
 def test_outputs_are_as_promised_and_the_callers(tmp_path: Path) -> None:

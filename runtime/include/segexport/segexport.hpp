@@ -32,6 +32,13 @@ struct Labels {
 enum class Output { mask, scores, logits, topk };
 
 // What goes into the engine and what comes out of it: segexport.spec.Contract.
+// Where the logits are in the network's input: one every `stride` pixels, of the `patch` pixels around it. Of the
+// network's first patch embedding, a convolution that is padded by half its kernel.
+struct Grid {
+    int patch = 7;
+    int stride = 4;
+};
+
 struct Contract {
     Size size;                                     // of the network's input
     int batch = 1;                                 // -1: any
@@ -39,6 +46,7 @@ struct Contract {
     Output output = Output::mask;
     Size mask_size;   // 0x0 for a classifier
     Size image_size;  // of the images the engine takes; others are resized, as Pillow would
+    Grid grid;
 };
 
 struct Options {

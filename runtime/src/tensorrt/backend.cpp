@@ -48,8 +48,11 @@ void require_compiled_in(const Bundle& bundle) {
                             kFlavour.engine + " --out NEW");
 }
 
-// Of SegFormer's logits: segexport.spec.network_grid.
-Size grid_of(Size network) { return {(network.height + 3) / 4, (network.width + 3) / 4}; }
+// Of the logits for an input of that size: segexport.spec.Grid.of.
+Size size_of(const Grid& grid, Size network) {
+    const auto along = [&](int side) { return (side + 2 * (grid.patch / 2) - grid.patch) / grid.stride + 1; };
+    return {along(network.height), along(network.width)};
+}
 
 std::size_t pixels(Size size) { return static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width); }
 
@@ -190,7 +193,7 @@ Size TensorRt::map_size(Size image, Size logits) const {
     if (contract_.output == Output::logits) return logits;
     if (image == contract_.image_size) return contract_.mask_size;
     if (contract_.mask_size == contract_.image_size) return image;
-    return contract_.mask_size == grid_of(contract_.size) ? logits : contract_.mask_size;
+    return contract_.mask_size == size_of(contract_.grid, contract_.size) ? logits : contract_.mask_size;
 }
 
 Logits TensorRt::logits() const {

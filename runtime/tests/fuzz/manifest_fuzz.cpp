@@ -77,6 +77,9 @@ std::vector<std::string> fuzz::dictionary() {
             "\"topk\"",
             "\"mask_size\"",
             "\"source_size\"",
+            "\"grid\"",
+            "\"patch\"",
+            "\"stride\"",
             "\"preprocessing\"",
             "\"resample\"",
             "\"labels\"",
@@ -112,6 +115,9 @@ static void require_limits(const detail::Manifest& manifest) {
     fuzz::require(manifest.schema >= 1 && manifest.schema <= detail::kSchema, "schema");
     for (const Size size : {contract.size, contract.image_size}) {
         fuzz::require(size.height >= 32 && size.height <= 16384 && size.width >= 32 && size.width <= 16384, "size");
+    }
+    for (const int pixels : {contract.grid.patch, contract.grid.stride}) {
+        fuzz::require(pixels >= 1 && pixels <= 64, "grid");
     }
     fuzz::require(contract.batch == -1 || contract.batch >= 1, "batch");
     fuzz::require(manifest.resample >= 0 && manifest.resample <= 5, "resample");

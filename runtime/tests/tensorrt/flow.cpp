@@ -268,6 +268,28 @@ void sizes_of_class_maps() {
     CHECK(run(*detail::open_tensorrt(raw, {}), image, mask, expected(image, kOwn, grid, true)));
 }
 
+// At another size than the bundle's a class map follows the logits only if it is as large as they are at the bundle's.
+// The stand-in's logits are a quarter of the image's sides, whatever the manifest says.
+void sizes_that_follow_the_logits() {
+    struct Case {
+        Grid grid;
+        Size mask, made;
+    };
+    const Picture image = picture({64, 48});
+    const Size logits = {16, 12};
+    Options own;
+    own.own_sizes = true;
+    Mask mask;
+    for (const Case& one :
+         {Case{{7, 4}, {6, 9}, logits}, Case{{7, 4}, {12, 18}, {12, 18}}, Case{{3, 2}, {12, 18}, logits},
+          Case{{4, 2}, {13, 19}, logits}, Case{{7, 3}, {8, 12}, logits}}) {
+        Bundle opened = bundle("stand-in logits32" + kTwo, ClassMapBy::device, one.mask);
+        opened.manifest.contract.grid = one.grid;
+        const auto backend = detail::open_tensorrt(opened, own);
+        CHECK(run(*backend, image, mask, expected(image, image.size, one.made, true)));
+    }
+}
+
 bool close(const Confidence& plane, const std::vector<float>& wanted) {
     for (int y = 0; y < plane.height(); ++y) {
         for (int x = 0; x < plane.width(); ++x) {
@@ -504,9 +526,9 @@ int main(int, char** arguments) {
     folder = arguments[1];
     std::filesystem::create_directories(folder);
     const int alive = stand_in::counts.alive;
-    for (const auto test :
-         {frames_and_graphs, images_of_every_kind, sizes_of_class_maps, confidences, profiles, callers_stream,
-          a_failed_capture, nothing_is_allocated, every_failure, errors_of_cuda_in_pythons_words, other_plans}) {
+    for (const auto test : {frames_and_graphs, images_of_every_kind, sizes_of_class_maps, sizes_that_follow_the_logits,
+                            confidences, profiles, callers_stream, a_failed_capture, nothing_is_allocated,
+                            every_failure, errors_of_cuda_in_pythons_words, other_plans}) {
         test();
         CHECK(stand_in::counts.alive == alive);
     }
