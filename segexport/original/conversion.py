@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from segexport.errors import CheckpointError
 from segexport.original.names import Entry, left_out, table
-from segexport.original.structure import STAGES, Structure, Style, infer, style_of
-
-if TYPE_CHECKING:
-    import torch
+from segexport.original.structure import STAGES, infer, style_of
+from segexport.segformer import Structure, Style
+from segexport.weights.element_types import as_float32
 
 _OTHER_PARTS = ("backbone.", "decode_head.", "auxiliary_head.", "head.")
 _TRANSFORMERS = ("segformer.", "encoder.block.", "stages.0.blocks.")
@@ -29,11 +31,11 @@ class Converted:
 
     style: Style
     structure: Structure
-    tensors: dict[str, torch.Tensor] = field(repr=False)
+    tensors: dict[str, npt.NDArray[Any]] = field(repr=False)
     left_out: dict[str, str]
 
 
-def convert(tensors: Mapping[str, torch.Tensor], file: Path | str) -> Converted:
+def convert(tensors: Mapping[str, npt.NDArray[Any]], file: Path | str) -> Converted:
     """Map every tensor of a checkpoint, whole models and bare encoders alike. Floating-point tensors become fp32.
 
     Raises:
@@ -49,7 +51,7 @@ def convert(tensors: Mapping[str, torch.Tensor], file: Path | str) -> Converted:
     entries = {entry.original: entry for entry in table(structure, style)}
     spare = {name: reason for name in called if name not in entries and (reason := left_out(name, style))}
     _account(called, entries, spare, str(file))
-    found: dict[str, torch.Tensor] = {}
+    found: dict[str, npt.NDArray[Any]] = {}
     for name, entry in entries.items():
         if name in called:
             found.update(_ours(entry, tensors[called[name]], str(file)))
@@ -58,8 +60,8 @@ def convert(tensors: Mapping[str, torch.Tensor], file: Path | str) -> Converted:
 
 
 def to_original(
-    tensors: Mapping[str, torch.Tensor], structure: Structure, style: Style, *, prefix: str = "backbone."
-) -> dict[str, torch.Tensor]:
+    tensors: Mapping[str, npt.NDArray[Any]], structure: Structure, style: Style, *, prefix: str = "backbone."
+) -> dict[str, npt.NDArray[Any]]:
     """The inverse of `convert`: tensors under the original's names.
 
     Args:
@@ -107,9 +109,8 @@ def _no_segformer(names: list[str], file: str) -> str:
     )
 
 
-def _ours(entry: Entry, tensor: torch.Tensor, file: str) -> dict[str, torch.Tensor]:
-    tensor = tensor.detach()
-    tensor = tensor.float() if tensor.is_floating_point() else tensor
+def _ours(entry: Entry, tensor: npt.NDArray[Any], file: str) -> dict[str, npt.NDArray[Any]]:
+    tensor = as_float32(tensor)
     expected = {"rows": None, "pointwise": 4, "stages": 4, "same": None}[entry.form]
     fits = expected is None or tensor.ndim == expected
     if fits and entry.form == "rows":
@@ -120,21 +121,19 @@ def _ours(entry: Entry, tensor: torch.Tensor, file: str) -> dict[str, torch.Tens
         shape = list(tensor.shape)
         raise CheckpointError(f"{file}: {entry.original} has shape {shape}, which is no SegFormer's: copy it again")
     if entry.form == "rows":
-        parts = tensor.chunk(len(entry.ours))
-        return {name: part.clone() for name, part in zip(entry.ours, parts, strict=True)}
+        parts = np.split(tensor, len(entry.ours))
+        return {name: part.copy() for name, part in zip(entry.ours, parts, strict=True)}
     if entry.form == "pointwise":
         tensor = tensor[:, :, 0, 0]
     if entry.form == "stages":
         tensor = _reversed(tensor)
-    return {entry.ours[0]: tensor.contiguous()}
+    return {entry.ours[0]: np.asarray(tensor, order="C")}
 
 
-def _originals(entry: Entry, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    import torch
-
+def _originals(entry: Entry, tensors: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
     found = [tensors[name] for name in entry.ours]
     if entry.form == "rows":
-        return torch.cat(found)
+        return np.concatenate(found)
     if entry.form == "pointwise":
         return found[0][:, :, None, None]
     if entry.form == "stages":
@@ -142,11 +141,9 @@ def _originals(entry: Entry, tensors: Mapping[str, torch.Tensor]) -> torch.Tenso
     return found[0]
 
 
-def _reversed(kernel: torch.Tensor) -> torch.Tensor:
+def _reversed(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """[O, 4 D, 1, 1]: the authors and transformers concatenate the stages from the last, mmsegmentation from the first.
 
     The order of the blocks turned round is its own inverse.
     """
-    import torch
-
-    return torch.cat(kernel.chunk(STAGES, dim=1)[::-1], dim=1)
+    return np.concatenate(np.split(kernel, STAGES, axis=1)[::-1], axis=1)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segexport.data import read_json
-from segexport.original.structure import Structure
 from segexport.palette import Palette, palette_for
+from segexport.segformer import Structure
 from segexport.spec import Labels
 
 _ADE_FIRST = "wall"

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from segexport.original.structure import STAGES, Structure, Style
+from segexport.original.structure import STAGES
+from segexport.segformer import Structure, Style
 
 Form = Literal["same", "rows", "pointwise", "stages"]
 """How a tensor relates to ours: equal; several of ours one below the other; a 1x1 convolution for a linear layer; or

@@ -1,22 +1,19 @@
-"""What a SegFormer is, read off the shapes of its tensors; and transformers' configuration for it."""
+"""What a SegFormer is, read off the shapes of its tensors under the names of one of the two repositories."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
-from segexport.data import read_json
 from segexport.errors import CheckpointError
+from segexport.segformer import Head, Structure, Style
 
-Style = Literal["nvlabs", "mmsegmentation"]
-Head = Literal["segmentation", "classification"]
 STAGES = 4
+"""Of every network in either repository, whose names count them one by one."""
 
 _BLOCK = {"nvlabs": r"backbone\.block(\d+)\.(\d+)\.", "mmsegmentation": r"backbone\.layers\.(\d+)\.1\.(\d+)\."}
 _FIRST = {"nvlabs": 1, "mmsegmentation": 0}
-_NAMES = {
+_NAMES: dict[Style, dict[str, str]] = {
     "nvlabs": {
         "embedding": "backbone.patch_embed{n}.proj.weight",
         "reduction": "backbone.block{n}.0.attn.sr.weight",
@@ -34,60 +31,9 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Structure:
-    """Depths, widths and so on, by stage. `decoder` and `classes` are None where there is no such head."""
-
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    heads: tuple[int, ...]
-    reductions: tuple[int, ...]
-    mlp_ratios: tuple[float, ...]
-    patches: tuple[int, ...]
-    head: Head | None = None
-    decoder: int | None = None
-    classes: int | None = None
-
-    def config(self, names: Sequence[str]) -> dict[str, Any]:
-        """transformers' `config.json` for it, with the names of its classes.
-
-        Strides (4, 2, 2, 2) are in no tensor: they are the paper's (arXiv:2105.15203, section 3.1).
-        """
-        kind = "ForSemanticSegmentation" if self.head == "segmentation" else "ForImageClassification"
-        return {
-            **read_json("aliases.json")["common"],
-            "architectures": [f"Segformer{kind}" if self.head else "SegformerModel"],
-            "depths": list(self.depths),
-            "hidden_sizes": list(self.widths),
-            "num_attention_heads": list(self.heads),
-            "sr_ratios": list(self.reductions),
-            "mlp_ratios": list(self.mlp_ratios),
-            "patch_sizes": list(self.patches),
-            "strides": [4, 2, 2, 2],
-            **({"decoder_hidden_size": self.decoder} if self.decoder else {}),
-            "id2label": {str(i): name for i, name in enumerate(names)},
-            "label2id": {name: i for i, name in enumerate(names)},
-        }
-
-    @classmethod
-    def of_config(cls, config: Mapping[str, Any], head: Head | None, classes: int | None) -> Structure:
-        """The structure that a transformers configuration describes."""
-        return cls(
-            depths=tuple(config["depths"]),
-            widths=tuple(config["hidden_sizes"]),
-            heads=tuple(config["num_attention_heads"]),
-            reductions=tuple(config["sr_ratios"]),
-            mlp_ratios=tuple(config["mlp_ratios"]),
-            patches=tuple(config.get("patch_sizes", (7, 3, 3, 3))),
-            head=head,
-            decoder=config["decoder_hidden_size"] if head == "segmentation" else None,
-            classes=classes,
-        )
-
-
 def style_of(names: Sequence[str]) -> Style | None:
     """Whose names they are, with `backbone.` in front of the encoder's."""
-    for style in ("nvlabs", "mmsegmentation"):
+    for style in _NAMES:
         first = (
             _NAMES[style]["embedding"].format(i=0, n=1).removesuffix("proj.weight").removesuffix("projection.weight")
         )
@@ -100,7 +46,8 @@ def infer(shapes: Mapping[str, Sequence[int]], style: Style, file: str) -> Struc
     """The structure behind tensors of these shapes, under names with `backbone.`.
 
     Attention heads are in no shape: a stage has as many as it is wider than the first, which is how mmsegmentation
-    defines widths (`embed_dims * num_heads[i]`) and gives 1, 2, 5, 8 for B0 to B5.
+    defines widths (`embed_dims * num_heads[i]`) and gives 1, 2, 5, 8 for B0 to B5. Strides (4, 2, 2, 2) are in no
+    tensor either: they are the paper's (arXiv:2105.15203, section 3.1).
 
     Raises:
         CheckpointError: a tensor that tells is missing or of an impossible shape.
@@ -117,8 +64,6 @@ def infer(shapes: Mapping[str, Sequence[int]], style: Style, file: str) -> Struc
 
     embeddings = [shape("embedding", stage, 4) for stage in range(STAGES)]
     widths = tuple(int(kernel[0]) for kernel in embeddings)
-    if embeddings[0][1] != 3:
-        raise CheckpointError(f"{file} takes {embeddings[0][1]} channels: segexport serves RGB images only")
     if any(width % widths[0] for width in widths):
         raise CheckpointError(
             f"{file} has widths {widths}, from which its attention heads cannot be told: convert it to a folder of "
@@ -134,9 +79,11 @@ def infer(shapes: Mapping[str, Sequence[int]], style: Style, file: str) -> Struc
         reductions=tuple(int(shapes[name][-1]) if name in shapes else 1 for name in reductions),
         mlp_ratios=tuple(int(ratio) if ratio == int(ratio) else ratio for ratio in ratios),
         patches=tuple(int(kernel[-1]) for kernel in embeddings),
+        channels=int(embeddings[0][1]),
         head=head,
         decoder=decoder,
         classes=classes,
+        style=style,
     )
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy.typing as npt
 
 from segexport import checkpoint, original, weights
 from segexport.errors import CheckpointError, SegexportError
 from segexport.processor import find_processor
+from segexport.segformer.config import read_config
 from segexport.traps.checkpoint_labels import label_traps
 from segexport.traps.checkpoint_processor import file_traps, first_image, processor_traps
 from segexport.traps.checkpoint_weights import tensor_traps
 from segexport.traps.trap import Trap
-
-if TYPE_CHECKING:
-    import torch
 
 
 def examine_checkpoint(path_or_name: str | Path, *, data: str | Path | None = None) -> tuple[Trap, ...]:
@@ -57,9 +57,9 @@ def examine_checkpoint(path_or_name: str | Path, *, data: str | Path | None = No
 def _folder(folder: Path, *, own: bool) -> list[Trap]:
     traps: list[Trap] = []
     config: dict[str, Any] | None = None
-    tensors: dict[str, torch.Tensor] | None = None
+    tensors: dict[str, npt.NDArray[Any]] | None = None
     try:
-        config = checkpoint.read_config(folder)
+        config = read_config(folder)
     except CheckpointError as error:
         traps.append(_stopped("configuration-unreadable", str(folder / "config.json"), error))
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy.typing as npt
 
 from segexport.spec import IGNORE_INDEX
 from segexport.traps.trap import Trap
-
-if TYPE_CHECKING:
-    import torch
 
 _HEADS = ("decode_head.classifier.weight", "classifier.weight")
 _ADE = 150
@@ -20,7 +19,7 @@ def label_traps(
     folder: Path,
     config: Mapping[str, Any],
     processor: Mapping[str, Any] | None,
-    tensors: Mapping[str, torch.Tensor] | None,
+    tensors: Mapping[str, npt.NDArray[Any]] | None,
     *,
     own: bool = True,
 ) -> list[Trap]:

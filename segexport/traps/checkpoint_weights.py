@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from segexport import original
 from segexport.data import read_json
 from segexport.original.names import table
 from segexport.traps.trap import Trap
 
-if TYPE_CHECKING:
-    import torch
-
 _LAST = "decode_head.classifier.weight"
 _SHOWN = 3
 _TRAIN = "train it: segexport finetune --model"
 
 
-def tensor_traps(where: str, config: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+def tensor_traps(where: str, config: Mapping[str, Any] | None, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
     """Judge tensors under the names that transformers' checkpoints have on disk; `config` None if unreadable."""
     found = []
     if config is not None:
@@ -29,7 +29,7 @@ def tensor_traps(where: str, config: Mapping[str, Any] | None, tensors: Mapping[
     return found
 
 
-def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
     defaults = {**read_json("aliases.json")["common"], **read_json("aliases.json")["architectures"]["b0"]}
     last = tensors.get(_LAST, tensors.get("classifier.weight"))
     head: Any = "segmentation" if _has_decode_head(tensors) else None if last is None else "classification"
@@ -79,7 +79,7 @@ def _of_sizes(where: str, config: Mapping[str, Any]) -> list[Trap]:
     return [Trap("size-not-published", "warning", where, f"{said}: none of B0 to B5", why, fix)]
 
 
-def _of_head(where: str, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
+def _of_head(where: str, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
     if not _has_decode_head(tensors):
         classes = tensors.get("classifier.weight")
         what = "an encoder alone" if classes is None else f"an image classifier of {len(classes)} classes"
@@ -108,8 +108,8 @@ def _of_head(where: str, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
     ]
 
 
-def _of_values(where: str, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
-    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+def _of_values(where: str, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
+    bad = [name for name, tensor in tensors.items() if not bool(np.isfinite(tensor).all())]
     if bad:
         why = "one such number makes every output not a number"
         fix = "take an earlier checkpoint of the run, and train on with a lower rate, in bf16 or fp32"
@@ -123,7 +123,7 @@ def _of_values(where: str, tensors: Mapping[str, torch.Tensor]) -> list[Trap]:
     return []
 
 
-def _has_decode_head(tensors: Mapping[str, torch.Tensor]) -> bool:
+def _has_decode_head(tensors: Mapping[str, npt.NDArray[Any]]) -> bool:
     return any(name.startswith("decode_head.") for name in tensors)
 
 

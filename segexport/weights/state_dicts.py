@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from segexport.errors import CheckpointError, EngineUnavailable
+import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import torch
+from segexport.errors import CheckpointError
+from segexport.weights.pickles import load_pickle
 
 _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."  # of DataParallel and DistributedDataParallel
@@ -23,23 +21,30 @@ _PREFIX = "module."  # of DataParallel and DistributedDataParallel
 class Contents:
     """Tensors under the file's names, less `module.`; its `meta`; and what else it holds (optimizer and so on)."""
 
-    tensors: dict[str, torch.Tensor] = field(repr=False)
+    tensors: dict[str, npt.NDArray[Any]] = field(repr=False)
     meta: dict[str, Any] = field(repr=False)
     others: tuple[str, ...] = ()
 
 
-def read(path: Path) -> Contents:
-    """Read a checkpoint with `torch.load(weights_only=True)`, on the CPU.
+def read(path: Path, *, values: bool = True) -> Contents:
+    """Read a checkpoint that `torch.save` wrote.
 
     Taken are a state dict, and one under `state_dict` or `model` as mmcv, mmengine and timm write it.
 
+    Args:
+        path: the file.
+        values: whether the tensors' values are wanted, or shapes and types alone (`load_pickle`).
+
+    Returns:
+        Tensors of the types that they have in the file.
+
     Raises:
         CheckpointError: truncated, no PyTorch file, no state dict in it, or a pickle that would have to run code.
-        EngineUnavailable: torch is not installed.
     """
-    content = _load(path)
+    content = load_pickle(path, values=values)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__} and no weights: save the model's state_dict()")
+        kind = "Tensor" if _is_tensor(content) else type(content).__name__
+        raise CheckpointError(f"{path} holds a {kind} and no weights: save the model's state_dict()")
     wrapper = next((name for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
     found = content[wrapper] if wrapper else content
     meta = content.get("meta") if wrapper else None
@@ -58,48 +63,8 @@ def read(path: Path) -> Contents:
     return Contents(tensors, dict(meta) if isinstance(meta, Mapping) else {}, tuple(others))
 
 
-def _load(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        # The words of weights.INSTALL, which imports this package.
-        raise EngineUnavailable(f'PyTorch is needed to read {path}: pip install "segexport[train]"') from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist: pass the path of a .pth file") from None
-    except MemoryError:
-        raise
-    except Exception as error:
-        # torch raises whatever its zip reader and unpickler meet: pickle, zip, EOF, Key and Runtime errors.
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    text = str(error)
-    wanted = re.search(r"GLOBAL ([\w.]+)", text)
-    if isinstance(error, pickle.UnpicklingError) and wanted:
-        return CheckpointError(
-            f"{path} holds {wanted[1]} beside its weights, which could run code when loaded, and was not: if you trust "
-            "the file, resave its tensors where it was trained: python -c \"import torch; c = torch.load('IN.pth', "
-            "weights_only=False); torch.save({'state_dict': c.get('state_dict', c)}, 'OUT.pth')\""
-        )
-    if "TorchScript" in text:
-        return CheckpointError(f"{path} is a TorchScript program: save the model's state_dict() and pass that")
-    if isinstance(error, OSError) and error.strerror:
-        return CheckpointError(f"{path} cannot be read ({error.strerror}): correct its permissions or copy it again")
-    reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
-    if isinstance(error, pickle.UnpicklingError):
-        reason = "it is no pickle of tensors"
-    return CheckpointError(f"{path} is truncated or no PyTorch file ({reason[:120]}): copy or download it again")
-
-
 def _is_tensor(value: object) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
+    return isinstance(value, np.ndarray)
 
 
 def _others(content: Mapping[Any, Any]) -> list[str]:

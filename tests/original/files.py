@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segexport import checkpoint, original, weights
+from tests.support.torch_files import as_torch
 
 
 def structure_of(folder: Path) -> original.Structure:
@@ -19,7 +22,7 @@ def structure_of(folder: Path) -> original.Structure:
 
 
 def original_tensors(folder: Path, style: original.Style = "nvlabs", prefix: str = "backbone.") -> dict[str, Any]:
-    """The folder's tensors under the names of a repository; mmsegmentation's stage norms are drawn."""
+    """The folder's tensors, as torch's, under the names of a repository; mmsegmentation's stage norms are drawn."""
     import torch
 
     tensors = weights.read_tensors(weights.find(folder))
@@ -30,9 +33,9 @@ def original_tensors(folder: Path, style: original.Style = "nvlabs", prefix: str
             norm, width = f"decode_head.stage_norm.{stage}.", structure.decoder
             for kind in ("weight", "bias", "running_mean", "running_var"):
                 drawn = torch.randn(width, generator=generator)
-                tensors[norm + kind] = drawn.abs() + 0.5 if kind == "running_var" else drawn
-            tensors[norm + "num_batches_tracked"] = torch.tensor(7)
-    found = original.to_original(tensors, structure, style, prefix=prefix)
+                tensors[norm + kind] = (drawn.abs() + 0.5 if kind == "running_var" else drawn).numpy()
+            tensors[norm + "num_batches_tracked"] = np.array(7)
+    found = as_torch(original.to_original(tensors, structure, style, prefix=prefix))
     if style == "nvlabs" and structure.head == "segmentation":
         found["decode_head.conv_seg.weight"] = torch.zeros(structure.classes, 128, 1, 1)
         found["decode_head.conv_seg.bias"] = torch.zeros(structure.classes)

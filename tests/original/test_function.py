@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from segexport import checkpoint as checkpoints
-from segexport import exporter, original, passes
+from segexport import contracts, exporter, original, passes
 from tests.original.files import original_tensors, write
+from tests.support.torch_files import as_torch
 
 HEADS = (1, 2, 3, 4)
 
@@ -29,7 +30,7 @@ def test_the_repositories_own_network(file: Path, style: original.Style) -> None
 
     from tests.original import authors
 
-    tensors = original.read(file).tensors
+    tensors = as_torch(original.read(file).tensors)
     image = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         expected = getattr(authors, style)(tensors, image, HEADS)
@@ -76,7 +77,7 @@ def test_the_exported_graph_with_and_without_rewrites(file: Path) -> None:
     import torch
 
     loaded = checkpoints.load(file)
-    contract = exporter.contract_for(loaded, size=(64, 96), output="logits", mask_size="network")
+    contract = contracts.contract_for(loaded, size=(64, 96), output="logits", mask_size="network")
     image = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
     mean, std = (torch.tensor(v) for v in (loaded.preprocessing.mean, loaded.preprocessing.std))
     pixels = ((torch.from_numpy(image) / 255 - mean) / std).permute(0, 3, 1, 2)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from segexport import checkpoint as checkpoints
-from segexport import scenes, weights
+from segexport import scenes
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
 from tests.conftest import save_checkpoint
 from tests.original.files import original_tensors, write
+from tests.support.torch_files import weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_random_weights_of_a_file(tmp_path: Path, tensors) -> None:
     path = write(tmp_path / "x.pth", tensors)
     random = checkpoints.load(path, random_init=True)
     assert random.source.random_weights
-    assert weights.model_sha256(random.model()) == random.source.weights_sha256
+    assert weights_sha256(random.model()) == random.source.weights_sha256
 
 
 NORM = "backbone.norm1.bias"
