@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 from segexport import golden, passes
 from segexport.bundle import (
@@ -39,8 +38,6 @@ from segexport.tensorrt.flavour import FLAVOURS
 from segexport.tensorrt.loading import fits
 from segexport.tensorrt.options import DEFAULTS, TensorRtOptions, opens_batch, opens_size, profiles_of, require_possible
 from segexport.tensorrt.planning import make_plan
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Progress = Callable[[str], None]
 """Called with the name of each step as it starts."""
@@ -101,7 +98,8 @@ def with_plan(
     derived = derive_for_tensorrt(portable, options.class_map, options.attention_accumulate, fixed_size=fixed)
     graph = derived.graph or portable
     if not fixed:
-        equal = all(parts_stay_equal(one.least[1:], one.most[1:]) for one in profiles)
+        grid = portable.contract.grid
+        equal = all(parts_stay_equal(one.least[1:], one.most[1:], grid) for one in profiles)
         graph = open_size(graph, batch=batch, equal_parts=equal)
     graph.save(folder / ENGINE_GRAPH)
     derived = dataclasses.replace(derived, graph=graph)
@@ -131,8 +129,8 @@ def _with_derived(manifest: Manifest, derived: Derived, class_map: ClassMap) -> 
     return dataclasses.replace(manifest, engine=facts)
 
 
-def finish(folder: Path, manifest: Manifest, progress: Progress) -> None:
-    """Build for the engine, record what it makes of the golden image, and seal the bundle."""
+def finish(folder: Path, manifest: Manifest, progress: Progress) -> Manifest:
+    """Build for the engine, record what it makes of the golden image, and seal the bundle. The manifest it has then."""
     facts = manifest.engine
     can_run = bool(info(facts.name).devices) and (facts.plan is None or fits(facts.plan, gpu_named(None, facts.name)))
     if not can_run:
@@ -151,10 +149,12 @@ def finish(folder: Path, manifest: Manifest, progress: Progress) -> None:
     facts_of_golden = {
         **manifest.golden,
         "seed": golden.GOLDEN_SEED,
-        "agreement_with_pytorch": equal,
+        "agreement_with_reference": equal,
         "engine_ran": can_run,
     }
-    write_manifest(folder, dataclasses.replace(manifest, golden=facts_of_golden))
+    manifest = dataclasses.replace(manifest, golden=facts_of_golden)
+    write_manifest(folder, manifest)
+    return manifest
 
 
 def require_options(chosen: EngineInfo, options: TensorRtOptions, precision: Precision) -> None:
@@ -169,22 +169,6 @@ def require_options(chosen: EngineInfo, options: TensorRtOptions, precision: Pre
     elif options != DEFAULTS:
         raise ContractError(
             f"{chosen.name} takes none of TensorRT's options: leave them out, or pass --engine tensorrt-rtx or tensorrt"
-        )
-
-
-def require_precision(precision: str, calibration: object, has_ranges: bool = False) -> None:
-    """Refuse what cannot be built before any work is done for it.
-
-    Raises:
-        ContractError: no such precision.
-        PrecisionError: int8 without images to calibrate on.
-    """
-    if precision not in PRECISIONS:
-        raise ContractError(f"precision {precision} cannot be built: pass --precision {' or '.join(PRECISIONS)}")
-    if precision == "int8" and calibration is None and not has_ranges:
-        raise PrecisionError(
-            "int8 needs the ranges of activations on your images: pass --calibration with a folder of them, or with a "
-            "table of segexport calibrate"
         )
 
 

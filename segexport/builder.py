@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 
-from segexport import __version__, checkpoint, exporter, golden, machine, passes
+from segexport import __version__, checkpoint, contracts, exporter, golden, machine, passes, reference
+from segexport.asked import require_precision
 from segexport.assembly import (
     Progress,
     engine_facts,
@@ -15,7 +17,6 @@ from segexport.assembly import (
     images_done,
     recipe_for,
     require_options,
-    require_precision,
     save_recipe,
     silent,
     with_engine_graph,
@@ -25,7 +26,6 @@ from segexport.bundle import GOLDEN_IMAGE, MODEL, Bundle, Manifest, open_bundle
 from segexport.calibration.sources import ranges_for
 from segexport.checkpoint import Checkpoint
 from segexport.engines import EngineInfo, choose
-from segexport.engines.pytorch import open_checkpoint
 from segexport.errors import ContractError, PrecisionError
 from segexport.files import new_folder, require_absent
 from segexport.graph.graph import Graph, open_graph
@@ -57,7 +57,7 @@ def export(
         CheckpointError, ContractError, EngineUnavailable: see `segexport.errors`.
     """
     loaded = model if isinstance(model, Checkpoint) else checkpoint.load(model)
-    contract = exporter.contract_for(
+    contract = contracts.contract_for(
         loaded,
         size=size,
         batch=batch,
@@ -67,7 +67,7 @@ def export(
         source_size=source_size,
         resize_mode=resize_mode,
     )
-    progress("tracing PyTorch")
+    progress("writing the graph")
     graph = exporter.export(loaded, contract)
     if rewrites:
         progress("rewriting the graph")
@@ -94,6 +94,7 @@ def build(
     seed: int = 0,
     placement: str | Path | Placement | None = None,
     random_init: bool = False,
+    ignore_unused: Sequence[str] = (),
     revision: str | None = None,
     device: str | None = None,
     tensorrt: TensorRtOptions = DEFAULTS,
@@ -111,7 +112,8 @@ def build(
         batch: images a call, or `segexport.spec.DYNAMIC`.
         channel_order: `rgb` or `bgr`.
         output: `mask`, `scores` or `logits`; `topk` or `logits` for an image classifier.
-        mask_size: `input` (the image's), `network` (the logits' own, a quarter), or height and width.
+        mask_size: `input` (the image's), `network` (the logits' own, a quarter for the published networks), or height
+            and width.
         source_size: height and width of the images, which the graph resizes as Pillow does; `size` if None.
         resize_mode: with a source_size, how: `stretch`, as transformers' processor does; `letterbox`, keeping the
             aspect inside of zeros; or `shortest-edge`, keeping it by choosing the network's size.
@@ -122,6 +124,8 @@ def build(
         seed: of their draw.
         placement: for int8, which layers: a file of `tune`, or a placement; if None all but the first and the last.
         random_init: random weights, for latency and parity only.
+        ignore_unused: tensors of the checkpoint that no SegFormer has and that may be left out, as for
+            `segexport.checkpoint.load`.
         revision: branch, tag or commit on the hub.
         device: an OpenVINO device.
         tensorrt: how to build an engine of either TensorRT.
@@ -136,10 +140,10 @@ def build(
     require_absent(Path(out), overwrite)
     chosen = choose(engine, precision)
     require_options(chosen, tensorrt, precision)
-    progress("reading the checkpoint")
-    loaded = (
-        model if isinstance(model, Checkpoint) else checkpoint.load(model, revision=revision, random_init=random_init)
-    )
+    loaded = model
+    if not isinstance(loaded, Checkpoint):
+        progress("reading the checkpoint")
+        loaded = checkpoint.load(loaded, revision=revision, random_init=random_init, ignore_unused=ignore_unused)
     graph = export(
         loaded,
         size=size,
@@ -158,12 +162,11 @@ def build(
         portable, lowering = lower(graph, recipe)
         portable.save(folder / MODEL)
         onnx.checker.check_model(folder / MODEL, full_check=True)
-        progress("golden image with PyTorch")
+        progress("golden image by the reference")
         picture = golden.image_for(graph.contract)
         (folder / "golden").mkdir()
         (folder / GOLDEN_IMAGE).write_bytes(encode_png(picture))
-        with open_checkpoint(loaded, dataclasses.replace(graph.contract, channel_order="rgb")) as reference:
-            golden.write(folder, "reference", golden.decide(reference, picture), graph.labels)
+        golden.write(folder, "reference", reference.decide(loaded, graph.contract, picture), graph.labels)
         manifest = _manifest(graph, chosen, device, precision, loaded.notes)
         resized = golden.resize_facts(graph.contract, graph.preprocessing, picture)
         manifest = dataclasses.replace(manifest, golden=resized, lowering=lowering)
@@ -172,8 +175,8 @@ def build(
             manifest = with_plan(folder, manifest, portable, tensorrt, progress)
         else:
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
-        finish(folder, manifest, progress)
-    return open_bundle(out)
+        manifest = finish(folder, manifest, progress)
+    return Bundle(Path(out), manifest)
 
 
 def calibrate(

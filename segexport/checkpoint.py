@@ -1,39 +1,38 @@
 """From what a user names (folder, `.pth` file, hub id or alias) to a `Checkpoint`: facts about it, and the weights.
 
-Everything except `Checkpoint.model` works without torch, but for `.pth` files, which only torch can read.
+Everything except `Checkpoint.model` works without torch.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexport import hub, original, weights
+import numpy as np
+import numpy.typing as npt
+
+from segexport import hub, original, segformer, weights
 from segexport.data import read_json
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
 from segexport.palette import palette_for
 from segexport.processor import read_processor
-from segexport.spec import Architecture, Labels, Preprocessing, Size, Source
+from segexport.segformer import HEADS, Head, Structure, names, random_weights
+from segexport.segformer.accounting import account, left_out, some
+from segexport.segformer.config import read_config
+from segexport.spec import Architecture, Grid, Labels, Preprocessing, Size, Source
 
 if TYPE_CHECKING:
     import torch
 
-_CLASSES: dict[str, Architecture] = {
-    "SegformerForSemanticSegmentation": "semantic-segmentation",
-    "SegformerForImageClassification": "image-classification",
-}
-_HEADS = {
-    "semantic-segmentation": "decode_head.classifier.weight",
-    "image-classification": "classifier.weight",
-}
-_RANDOM_SEED = 0
+RANDOM_SEED = 0
 _NO_PROCESSOR = (
     "a .pth file has no processor: assuming rescale by 1/255, ImageNet mean and std (which the original's "
     "configurations have) and 512x512 pixels"
 )
+_RANDOM = "random weights: for latency and parity only, its masks mean nothing"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Checkpoint:
     """A SegFormer: where its weights are, what they mean, and what had to be assumed (`notes`)."""
 
     source: Source
-    architecture: Architecture
+    structure: Structure
     config: dict[str, Any] = field(repr=False)
     preprocessing: Preprocessing
     labels: Labels
@@ -51,9 +50,43 @@ class Checkpoint:
     """The `.pth` file, of the original repository or mmsegmentation, that stands for a folder."""
 
     @property
+    def architecture(self) -> Architecture:
+        """What its head is for."""
+        assert self.structure.head is not None
+        return HEADS[self.structure.head]
+
+    @property
     def default_size(self) -> Size:
         """The processor's own size."""
         return self.preprocessing.size
+
+    @property
+    def grid(self) -> Grid:
+        """Where its logits are in its input."""
+        return self.structure.grid
+
+    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Every tensor of the network, float32, by the names of `segformer.parameters`. Read anew on each call.
+
+        Raises:
+            CheckpointError: the weights cannot be read, or hold NaN or infinity.
+        """
+        if self.source.random_weights:
+            return random_weights.draw(self.structure, RANDOM_SEED)
+        if self.file is not None:
+            found = original.folded(original.convert(original.read(self.file).tensors, self.file).tensors)
+        else:
+            assert self.folder is not None
+            found = weights.read_tensors(weights.find(self.folder))
+        tensors = {name: found[name] for name in segformer.parameters(self.structure)}
+        for name, tensor in tensors.items():
+            if tensor.dtype != np.float32:
+                raise CheckpointError(f"{self.source.id}: {name} holds {tensor.dtype}, no weights: copy it again")
+            if not np.isfinite(tensor).all():
+                raise CheckpointError(
+                    f"{self.source.id}: {name} holds NaN or infinity: take an earlier checkpoint of the training"
+                )
+        return tensors
 
     def model(self, attention: str | None = None) -> torch.nn.Module:
         """The PyTorch model in eval mode, fp32, with every weight accounted for.
@@ -65,11 +98,14 @@ class Checkpoint:
             CheckpointError: a weight is missing, truncated or of another shape.
             EngineUnavailable: torch or transformers is not installed.
         """
-        if self.file is not None and not self.source.random_weights:
-            return weights.load_original(self.architecture, self.file, self.config, attention)
-        if self.folder is None or self.source.random_weights:
-            return weights.random_model(self.architecture, self.config, _RANDOM_SEED, attention)
-        return weights.load_model(self.architecture, self.folder, self.source.id, attention)
+        from segexport.weights import pytorch
+
+        if self.source.random_weights:
+            return pytorch.complete_model(self.architecture, self.config, self.tensors(), self.source.id, attention)
+        if self.file is not None:
+            return original.load_model(self.architecture, self.file, self.config, attention)
+        assert self.folder is not None
+        return pytorch.load_model(self.architecture, self.folder, self.source.id, attention)
 
 
 @dataclass(frozen=True)
@@ -82,7 +118,13 @@ class Found:
     commit: str | None = None
 
 
-def load(model: str | Path, *, revision: str | None = None, random_init: bool = False) -> Checkpoint:
+def load(
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    random_init: bool = False,
+    ignore_unused: Sequence[str] = (),
+) -> Checkpoint:
     """Find a SegFormer checkpoint.
 
     Args:
@@ -92,12 +134,19 @@ def load(model: str | Path, *, revision: str | None = None, random_init: bool = 
         revision: branch, tag or commit on the hub.
         random_init: the same architecture with random weights (seed 0), for latency and parity only. An alias
             then needs no network.
+        ignore_unused: names of tensors that no SegFormer has and that may be left out; `*` stands for anything. They
+            are recorded in `source.ignored`.
 
     Raises:
-        CheckpointError: not found, hub unreachable, not a SegFormer, truncated, or its head does not fit its labels.
-        EngineUnavailable: a `.pth` file, and torch is not installed.
+        CheckpointError: not found, hub unreachable, not a SegFormer, truncated, its head does not fit its labels, or it
+            does not hold exactly the tensors that its config.json describes.
     """
     name = str(model)
+    if ignore_unused and (random_init or name.endswith(original.SUFFIXES)):
+        raise CheckpointError(
+            f"{name}: --ignore-unused is for the tensors of a folder or hub id: leave it out with "
+            f"{'--random-init' if random_init else 'a .pth file'}"
+        )
     if random_init and (alias := alias_of(name)):
         reduce = read_json("aliases.json")["label_sets"][alias["labels"]]["reduce"]
         return _random(name, alias_config(name), Preprocessing(size=tuple(alias["size"])), reduce)
@@ -109,7 +158,35 @@ def load(model: str | Path, *, revision: str | None = None, random_init: bool = 
         config = read_config(found.folder)
         preprocessing, reduce, _ = read_processor(found.folder, (512, 512))
         return _random(found.identity, config, preprocessing, reduce, found.folder)
-    return _from_folder(found.folder, found.identity, found.commit)
+    return _from_folder(found.folder, found.identity, found.commit, ignore_unused)
+
+
+def load_source(source: Source, name: str | Path | None = None) -> Checkpoint:
+    """The checkpoint that a bundle was built from.
+
+    Args:
+        source: the bundle's.
+        name: where the checkpoint is now; the source's own id, at its revision, if None.
+
+    Raises:
+        CheckpointError: as for `load`, or its weights are not the bundle's.
+    """
+    asked = str(name or source.id)
+    loaded = load(
+        asked,
+        revision=source.revision if asked == source.id else None,
+        random_init=source.random_weights,
+        ignore_unused=source.ignored,
+    )
+    if loaded.source.weights_sha256 == source.weights_sha256:
+        return loaded
+    if source.random_weights:
+        raise CheckpointError(
+            f"the random weights of {asked} are not those that an older segexport drew: build it again"
+        )
+    raise CheckpointError(
+        f"{asked} has other weights than the bundle was built from: pass the checkpoint that it was built from"
+    )
 
 
 def find(model: str | Path, revision: str | None = None) -> Found:
@@ -154,23 +231,25 @@ def _looks_like_path(name: str) -> bool:
     return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
 
-def _from_folder(folder: Path, identity: str, commit: str | None) -> Checkpoint:
+def _from_folder(folder: Path, identity: str, commit: str | None, ignore_unused: Sequence[str]) -> Checkpoint:
     config = read_config(folder)
     files = weights.find(folder)
-    shapes = weights.shapes(files)
-    architecture = _architecture(folder, config, shapes)
+    shapes = {names.disk_name(name): shape for name, shape in weights.shapes(files).items()}
+    head = _head(folder, config, shapes)
     labels = label_names(config, str(folder))
-    if shapes is not None:
-        _check_head(folder, architecture, shapes, len(labels))
-    preprocessing, reduce, note = read_processor(folder, (512, 512))
+    _check_labels(folder, config, head, shapes, len(labels))
+    structure = segformer.structure_of(config, head, len(labels))
+    _require_rgb(structure, str(folder))
+    ignored, note = account(structure, shapes, ignore_unused, str(folder))
+    preprocessing, reduce, assumed = read_processor(folder, (512, 512))
     return Checkpoint(
-        source=Source(identity, commit, weights.sha256(files)),
-        architecture=architecture,
+        source=Source(identity, commit, weights.sha256(files), ignored=ignored),
+        structure=structure,
         config=config,
         preprocessing=preprocessing,
         labels=Labels(labels, palette_for(labels), reduce),
         folder=folder,
-        notes=(note,) if note else (),
+        notes=tuple(filter(None, (assumed, note))),
     )
 
 
@@ -180,6 +259,7 @@ def _from_file(file: Path, identity: str, random_init: bool) -> Checkpoint:
     structure = converted.structure
     if structure.head is None:
         raise CheckpointError(f"{file} is an encoder without a head: fine-tune it first (segexport finetune --model)")
+    _require_rgb(structure, str(file))
     labels, note = original.labels_of(contents.meta, structure)
     config = structure.config(labels.names)
     preprocessing = Preprocessing()
@@ -187,23 +267,14 @@ def _from_file(file: Path, identity: str, random_init: bool) -> Checkpoint:
         return _random(identity, config, preprocessing, labels.reduce)
     return Checkpoint(
         source=Source(identity, None, sha256_of(file)),
-        architecture=_CLASSES[config["architectures"][0]],
+        structure=structure,
         config=config,
         preprocessing=preprocessing,
         labels=labels,
         folder=None,
-        notes=tuple(filter(None, (_NO_PROCESSOR, note, _left_out(converted)))),
+        notes=tuple(filter(None, (_NO_PROCESSOR, note, left_out(converted.left_out)))),
         file=file,
     )
-
-
-def _left_out(converted: original.Converted) -> str | None:
-    """One line for the tensors of a `.pth` file that are not in the model."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in converted.left_out.items():
-        by_reason.setdefault(reason, []).append(name)
-    parts = [f"{', '.join(names[:2])}{', ...' if len(names) > 2 else ''} ({why})" for why, names in by_reason.items()]
-    return f"left out: {'; '.join(parts)}" if parts else None
 
 
 def _random(
@@ -213,17 +284,21 @@ def _random(
     reduce: bool,
     folder: Path | None = None,
 ) -> Checkpoint:
-    architecture = _CLASSES.get((config.get("architectures") or [""])[0], "semantic-segmentation")
+    architecture = names.CLASSES.get((config.get("architectures") or [""])[0], "semantic-segmentation")
     labels = label_names(config, identity)
-    digest = weights.model_sha256(weights.random_model(architecture, config, _RANDOM_SEED, None))
+    head: Head = "classification" if architecture == "image-classification" else "segmentation"
+    structure = segformer.structure_of(config, head, len(labels))
+    _require_rgb(structure, identity)
     return Checkpoint(
-        source=Source(identity, None, digest, random_weights=True),
-        architecture=architecture,
+        source=Source(
+            identity, None, random_weights.sha256(random_weights.draw(structure, RANDOM_SEED)), random_weights=True
+        ),
+        structure=structure,
         config=config,
         preprocessing=preprocessing,
         labels=Labels(labels, palette_for(labels), reduce),
         folder=folder,
-        notes=("random weights: for latency and parity only, its masks mean nothing",),
+        notes=(_RANDOM,),
     )
 
 
@@ -232,48 +307,30 @@ def alias_config(alias: str) -> dict[str, Any]:
     table = read_json("aliases.json")
     entry = table["aliases"][alias]
     labels = table["label_sets"][entry["labels"]]
-    names = labels.get("names") or [f"LABEL_{i}" for i in range(labels["count"])]
-    class_name = next(c for c, a in _CLASSES.items() if a == entry["task"])
+    classes = labels.get("names") or [f"LABEL_{i}" for i in range(labels["count"])]
+    class_name = next(c for c, a in names.CLASSES.items() if a == entry["task"])
     return {
         **table["common"],
         **table["architectures"][entry["architecture"]],
         "architectures": [class_name],
-        "id2label": {str(i): n for i, n in enumerate(names)},
-        "label2id": {n: i for i, n in enumerate(names)},
+        "id2label": {str(i): n for i, n in enumerate(classes)},
+        "label2id": {n: i for i, n in enumerate(classes)},
     }
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A folder's `config.json`.
-
-    Raises:
-        CheckpointError: missing, no JSON, or not a SegFormer for RGB images.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no config.json: pass a folder written by save_pretrained") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}): write the checkpoint again") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "segformer":
-        raise CheckpointError(f"{folder} is not a SegFormer (model_type is {kind!r}): segexport serves SegFormer only")
-    if config.get("num_channels", 3) != 3:
-        raise CheckpointError(f"{folder} takes {config['num_channels']} channels: segexport serves RGB images only")
-    return dict(config)
-
-
-def _architecture(folder: Path, config: dict[str, Any], shapes: dict[str, list[int]] | None) -> Architecture:
-    name = (config.get("architectures") or [None])[0]
-    if shapes is not None:
-        found: list[Architecture] = [a for a in _CLASSES.values() if _HEADS[a] in shapes]
-        if found:
-            return found[0]
-    elif name in _CLASSES:
-        return _CLASSES[name]
+def _head(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> Head:
+    for head, layer in names.LAST_LAYERS.items():
+        if f"{layer}.weight" in shapes:
+            return head
+    architecture = (config.get("architectures") or [None])[0]
+    others = [name for name in shapes if names.stage_in(name) is None]
+    if others:
+        raise CheckpointError(
+            f"{folder} has no head of a SegFormer (its architecture is {architecture}), but {some(others)}: pass a "
+            "checkpoint of SegformerForSemanticSegmentation or SegformerForImageClassification"
+        )
     raise CheckpointError(
-        f"{folder} has no head (its architecture is {name}): fine-tune it first, or pass a checkpoint of "
+        f"{folder} has no head (its architecture is {architecture}): fine-tune it first, or pass a checkpoint of "
         "SegformerForSemanticSegmentation or SegformerForImageClassification"
     )
 
@@ -300,10 +357,24 @@ def label_names(config: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(by_id[i] for i in range(len(by_id)))
 
 
-def _check_head(folder: Path, architecture: Architecture, shapes: dict[str, list[int]], labels: int) -> None:
-    outputs = shapes[_HEADS[architecture]][0]
-    if outputs != labels:
+def _check_labels(
+    folder: Path, config: Mapping[str, Any], head: Head, shapes: Mapping[str, Sequence[int]], labels: int
+) -> None:
+    outputs = shapes[f"{names.LAST_LAYERS[head]}.weight"][:1]
+    if list(outputs) == [labels]:
+        return
+    count = outputs[0] if outputs else 0
+    if not config.get("id2label"):
         raise CheckpointError(
-            f"{folder}: the head has {outputs} outputs but id2label names {labels} classes: correct id2label in "
-            f"config.json, or fine-tune again with num_labels={labels}"
+            f"{folder}: the head has {count} outputs and config.json has no id2label: name the {count} classes there, "
+            'as {"0": "first class", ...}'
         )
+    raise CheckpointError(
+        f"{folder}: the head has {count} outputs but id2label names {labels} classes: correct id2label in "
+        f"config.json, or fine-tune again with num_labels={labels}"
+    )
+
+
+def _require_rgb(structure: Structure, where: str) -> None:
+    if structure.channels != 3:
+        raise CheckpointError(f"{where} takes {structure.channels} channels: segexport serves RGB images only")

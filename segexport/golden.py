@@ -1,4 +1,4 @@
-"""The golden image: generated, never a user's, with what PyTorch and the bundle's own engine make of it.
+"""The golden image: generated, never a user's, with what the reference and the bundle's own engine make of it.
 
 `selftest` runs it again on the target: exactly the recorded result on the same engine, version and processor,
 0.999 of it elsewhere (another processor's kernels add in another order).
@@ -33,7 +33,7 @@ class Selftest:
     """How a bundle's golden image came out: shares of equal pixels, and what was required."""
 
     agreement: float
-    agreement_with_pytorch: float
+    agreement_with_reference: float
     required: float
     same_machine: bool
 
@@ -86,7 +86,7 @@ def selftest(bundle: Bundle, *, threads: int | None = None, device: str | None =
     same = here == (facts.version, facts.device, facts.machine)
     result = Selftest(
         agreement=agreement(found, read(bundle.folder, "engine")),
-        agreement_with_pytorch=agreement(found, read(bundle.folder, "reference")),
+        agreement_with_reference=agreement(found, read(bundle.folder, "reference")),
         required=1.0 if same else ELSEWHERE,
         same_machine=same,
     )

@@ -6,7 +6,6 @@ TensorRT for RTX are read by `segexport.tensorrt.plan`.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from segexport.errors import DataError
 from segexport.graph import macs
 from segexport.graph.graph import is_ours, read_facts
 from segexport.graph.load import load_model
+from segexport.segformer import names
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source, to_json
 from segexport.tensorrt.inspecting import ask_inspector
 from segexport.tensorrt.plan import is_plan, of_classic, read_plan
@@ -30,9 +30,12 @@ Kind = Literal["onnx", "plan"]
 STAGES = ("preprocess", *(f"stage {i}" for i in range(1, 5)), "decode head", "classifier", "postprocess", "other")
 """The parts of a SegFormer in the order they run; `other` is what carries none of the names known here."""
 
-_ENCODER = re.compile(r"(?:^|\.)(?:stages|encoder\.(?:patch_embeddings|block|layer_norm))\.(\d)(?=\.)")
-"""Scopes of transformers 5 (`segformer.stages.0.blocks.1...`) and 4 (`segformer.encoder.block.0.1...`)."""
-_OUTER = {name.replace(" ", "_"): name for name in ("preprocess", "decode head", "classifier", "postprocess")}
+_OUTER = {
+    "preprocess": "preprocess",
+    names.DECODE_HEAD: "decode head",
+    names.CLASSIFIER: "classifier",
+    "postprocess": "postprocess",
+}
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -194,8 +197,8 @@ def stage_of(node: str) -> str:
     Module scopes as torch's exporters write them: joined by dots, or by slashes (`/segformer/encoder/block.0.0/...`).
     """
     scope = node.strip("/").replace("/", ".")
-    if found := _ENCODER.search(scope):
-        name = f"stage {int(found[1]) + 1}"
+    if (found := names.stage_in(scope)) is not None:
+        name = f"stage {found + 1}"
         return name if name in STAGES else "other"
     return _OUTER.get(scope.partition(".")[0], "other")
 

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from segexport import __version__, machine
+from segexport.asked import require_precision
 from segexport.assembly import (
     Progress,
     engine_facts,
     finish,
     recipe_for,
     require_options,
-    require_precision,
     save_recipe,
     silent,
     with_engine_graph,
@@ -118,8 +118,8 @@ def rebuild(
             manifest = _with_copied(bundle, folder, manifest)
         else:
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
-        finish(folder, manifest, progress)
-    return open_bundle(out)
+        manifest = finish(folder, manifest, progress)
+    return Bundle(Path(out), manifest)
 
 
 def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> None:

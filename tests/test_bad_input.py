@@ -185,7 +185,7 @@ class TestBench:
     def test_reference_of_other_weights(self, run_cli: RunCli, bundle: Bundle, other: Bundle, data: Path) -> None:
         reference = other.manifest.source.id
         outcome = run_cli("bench", bundle.folder, "--data", data, "--reference", reference)
-        assert_refused(outcome, rf"{reference} has other weights than the bundles were built from: pass --reference")
+        assert_refused(outcome, rf"{reference} has other weights than the bundle was built from: .*; pass --reference")
 
     def test_missing_reference(self, run_cli: RunCli, bundle: Bundle, data: Path, tmp_path: Path) -> None:
         """The checkpoint a bundle was built from has moved since; naming another missing one is no better."""

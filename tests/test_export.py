@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ from hypothesis import strategies as st
 
 import segexport
 from segexport import scenes
+from segexport.contracts import contract_for
 from segexport.errors import BundleCorrupt, ContractError
-from segexport.exporter import OPSET, contract_for
 from segexport.graph.graph import open_graph
+from segexport.segformer.network import OPSET
 from segexport.segmenter import Segmenter
-from segexport.spec import DYNAMIC, Contract, format_size, network_grid, parse_size
+from segexport.spec import DYNAMIC, Contract, Grid, contract_from_json, format_size, parse_size, to_json
 from tests.conftest import SIZE, save_checkpoint
+from tests.passes.handmade import graph_of
 
 # What TensorRT's parsers take of what we emit; nothing data-dependent, no quantised integer operators.
 TENSORRT_TAKES = {
@@ -156,14 +160,70 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
-@pytest.mark.bundle
-@pytest.mark.parametrize("size", [(97, 131), (64, 96), (129, 65)])
-def test_the_network_grid_is_the_models(size: tuple[int, int], checkpoint: Path) -> None:
+@pytest.mark.parametrize("patch", [7, 3, 4, 1])
+@pytest.mark.parametrize("stride", [4, 2, 3, 5])
+def test_the_network_grid_is_the_models(stride: int, patch: int) -> None:
     import torch
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    with torch.inference_mode():
-        logits = segexport.load(checkpoint).model()(pixel_values=torch.zeros(1, 3, *size)).logits
-    assert tuple(logits.shape[2:]) == network_grid(size)
+    config = SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[4, 2],
+        hidden_sizes=[4, 4],
+        num_attention_heads=[1, 1],
+        mlp_ratios=[1, 1],
+        patch_sizes=[patch, 3],
+        strides=[stride, 2],
+        decoder_hidden_size=4,
+        num_labels=2,
+    )
+    model = SegformerForSemanticSegmentation(config).eval()
+    for size in ((97, 131), (64, 96), (129, 65), (34, 47)):
+        with torch.inference_mode():
+            logits = model(pixel_values=torch.zeros(1, 3, *size)).logits
+        assert tuple(logits.shape[2:]) == Grid(patch, stride).of(size)
+
+
+@given(patch=st.integers(1, 99), stride=st.integers(1, 99), size=st.tuples(st.integers(32, 300), st.integers(32, 300)))
+def test_a_grid_has_as_many_logits_as_patches_fit(patch: int, stride: int, size: tuple[int, int]) -> None:
+    edge = patch // 2
+    counts = tuple(len(range(-edge, side + edge - patch + 1, stride)) for side in size)
+    assert Grid(patch, stride).of(size) == counts
+    assert Grid().of(size) == (-(-size[0] // 4), -(-size[1] // 4))
+
+
+@pytest.mark.parametrize("numbers", [(0, 4), (7, 0), (7, -4)])
+def test_what_is_no_grid_is_refused(numbers: tuple[int, int]) -> None:
+    with pytest.raises(
+        ContractError, match=r"patch -?\d and stride -?\d cannot be served: .* in the checkpoint's config"
+    ):
+        Grid(*numbers)
+
+
+def test_a_contract_as_json_and_one_older_than_grids() -> None:
+    contract = Contract((64, 96), mask_size=(32, 48), grid=Grid(3, 2))
+    content = to_json(contract)
+    assert content["grid"] == {"patch": 3, "stride": 2}
+    assert contract_from_json(content) == contract
+    del content["grid"]
+    assert contract_from_json(content) == dataclasses.replace(contract, grid=Grid(7, 4))
+    with pytest.raises(TypeError, match="cell"):
+        contract_from_json({**content, "grid": {"cell": 4}})
+
+
+def test_a_graph_keeps_its_grid_and_an_older_one_has_the_published(tmp_path: Path) -> None:
+    graph = graph_of("(float[1] x) => (float[1] y)", "y = Identity(x)", {})
+    graph.contract = dataclasses.replace(graph.contract, grid=Grid(3, 2))
+    graph.save(tmp_path / "new.onnx")
+    assert open_graph(tmp_path / "new.onnx").contract.grid == Grid(3, 2)
+    model = onnx.load(tmp_path / "new.onnx")
+    (facts,) = (entry for entry in model.metadata_props if entry.key == "segexport.contract")
+    contract = json.loads(facts.value)
+    del contract["grid"]
+    facts.value = json.dumps(contract)
+    onnx.save(model, tmp_path / "old.onnx")
+    assert open_graph(tmp_path / "old.onnx").contract.grid == Grid(7, 4)
 
 
 @pytest.mark.bundle

@@ -15,7 +15,6 @@ another form, and only points of one form are compared. A form has one layout in
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +24,13 @@ import onnx_ir as ir
 from segexport.errors import ContractError
 from segexport.graph.build import Writer, dims
 from segexport.passes.match import scope_of
+from segexport.segformer import names
 
 PREFIX = "segexport_point_"
 """Names of the outputs that `with_outputs` adds, before a number."""
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 _LAYERS = ("Conv", "MatMul", "Gemm")
-_FOLDED = re.compile(r"decode_head\.folded\.(\d)")
-_LINEAR = re.compile(r"decode_head\.(?:linear_c|linear_projections)\.(\d)\.proj")
-"""Scopes of transformers 4 and 5."""
-_EMBEDDING = re.compile(r"(?:.*\.)?(?:stages\.(\d)\.patch_embeddings|encoder\.patch_embeddings\.(\d))\.proj")
-_SEGMENTING, _CLASSIFYING = "decode_head.classifier", "classifier"
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,10 @@ def find_points(graph: ir.Graph) -> dict[Point, ir.Value]:
         ContractError: no layer has the name of SegFormer's classifying one.
     """
     layers = {scope_of(node): node for node in graph if node.op_type in _LAYERS and node.domain == ""}
-    last = layers.get(_SEGMENTING) or layers.get(_CLASSIFYING)
+    last = layers.get(names.SEGMENTER) or layers.get(names.CLASSIFIER)
     if last is None:
         raise ContractError("the graph has no layer named classifier: explain a graph that segexport build made")
-    segments = scope_of(last) == _SEGMENTING
+    segments = scope_of(last) == names.SEGMENTER
     found = dict(sorted(_head_layers(layers) if segments else _stages(layers), key=lambda entry: entry[0].name))
     found[Point("decode head" if segments else "stage 4")] = _read_by(last)
     found[Point("logits")] = _made_by(last)
@@ -84,16 +79,15 @@ def with_outputs(path: Path) -> tuple[ir.Model, dict[str, Point]]:
 
 def _head_layers(layers: dict[str, ir.Node]) -> Iterator[tuple[Point, ir.Value]]:
     for scope, node in layers.items():
-        for form, pattern in (("folded", _FOLDED), ("linear", _LINEAR)):
-            if match := pattern.fullmatch(scope):
-                yield Point(f"stage {int(match[1]) + 1}", form), _made_by(node)
+        for form, stage in (("folded", names.stage_folded(scope)), ("linear", names.stage_projected(scope))):
+            if stage is not None:
+                yield Point(f"stage {stage + 1}", form), _made_by(node)
 
 
 def _stages(layers: dict[str, ir.Node]) -> Iterator[tuple[Point, ir.Value]]:
     """What the embeddings of stages 2 to 4 read: padded, so that no norm is folded into them."""
     for scope, node in layers.items():
-        match = _EMBEDDING.fullmatch(scope)
-        if match and (stage := int(match[1] or match[2])) > 0:
+        if stage := names.stage_embedded(scope):
             yield Point(f"stage {stage}"), _read_by(node)
 
 

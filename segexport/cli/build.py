@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,9 @@ from segexport.cli.options import (
     size_of,
 )
 from segexport.errors import ContractError
+
+if TYPE_CHECKING:
+    from segexport.checkpoint import Checkpoint
 
 
 def build(
@@ -67,7 +71,8 @@ def build(
         typer.Option(help="mask, scores (mask and confidence), logits; topk for a classifier."),
     ] = None,
     mask_size: Annotated[
-        str, typer.Option(help="input, network (the logits' own, a quarter), or HEIGHTxWIDTH.")
+        str,
+        typer.Option(help="input, network (the logits' own, a quarter for the published networks), or HEIGHTxWIDTH."),
     ] = "input",
     data: Annotated[Path | None, typer.Option(help="For auto: labelled images to search on.")] = None,
     confirm: Annotated[
@@ -78,6 +83,12 @@ def build(
     random_init: Annotated[
         bool, typer.Option("--random-init", help="Random weights, for latency and parity only.")
     ] = False,
+    ignore_unused: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A tensor that no SegFormer has and may be left out (* is anything); several times if need be."
+        ),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     device: Annotated[
         str | None, typer.Option(help="OpenVINO: a device such as CPU or GPU.0; on NVIDIA GPUs cuda:0 and so on.")
@@ -118,11 +129,14 @@ def build(
     """Build a bundle: a self-contained engine with its manifest and golden image."""
     if (model is None) == (from_bundle is None):
         raise ContractError("name what to build from: --model CHECKPOINT, or --from-bundle DIR, and not both")
-    from segexport.report import summary
+    if ignore_unused and from_bundle is not None:
+        raise ContractError("a bundle has no unused tensors: leave out --ignore-unused")
+    from segexport.asked import require_precision
+    from segexport.engines import choose
+    from segexport.files import require_absent
     from segexport.report.steps import steps
     from segexport.tensorrt.options import TensorRtOptions, parse_profile
     from segexport.tensorrt.targets import parse_targets
-    from segexport.tuning import run
 
     tensorrt = TensorRtOptions(
         targets=parse_targets(target) if target else (),
@@ -154,22 +168,35 @@ def build(
         "resize_mode": resize_mode.value,
         "rewrites": rewrites,
         "random_init": random_init,
+        "ignore_unused": tuple(ignore_unused or ()),
         "revision": revision,
     }
     asked: Any = precision.value if precision else None
     found = None
+    require_absent(out_dir, overwrite)
     with steps(err) as progress:
+        # What the arguments and the checkpoint alone tell is refused before anything heavy is imported.
+        source: Any = from_bundle
+        if model is not None:
+            if precision is not Precision.auto:
+                require_precision(asked or "fp32", calibration)
+                choose(engine.value, asked or "fp32")
+            progress("reading the checkpoint")
+            source = _checkpoint(model, options)
+        from segexport.report import summary
+        from segexport.tuning import run
+
         if precision is Precision.auto:
             search = run.Search(
                 required(data, "--data"), required(calibration, "--calibration"), confirm, budget, samples, seed
             )
-            named: dict[str, Any] = {"model": model, "from_bundle": from_bundle}
+            named = {"model" if from_bundle is None else "from_bundle": source}
             bundle, found = run.build_auto(out_dir, search, **named, progress=progress, **common, **options)
         elif from_bundle is not None:
             bundle = segexport.rebuild(from_bundle, out_dir, precision=asked, progress=progress, **common, **recipe)
         else:
             bundle = segexport.build(
-                model or "", out_dir, precision=asked or "fp32", progress=progress, **common, **recipe, **options
+                source, out_dir, precision=asked or "fp32", progress=progress, **common, **recipe, **options
             )
     if found is not None:
         from segexport.report import pareto
@@ -180,6 +207,20 @@ def build(
     why = "the fastest installed here" if engine is Engine.auto else "asked for"
     for line in summary.of_bundle(bundle, why):
         out.print(line)
+
+
+def _checkpoint(model: str, options: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint, once it is known that it can serve what is asked.
+
+    Raises:
+        CheckpointError, ContractError: it cannot be had, or cannot.
+    """
+    from segexport.contracts import contract_for
+
+    reading = {name: options[name] for name in ("revision", "random_init", "ignore_unused")}
+    loaded = segexport.load(model, **reading)
+    contract_for(loaded, **{name: options[name] for name in options if name not in (*reading, "rewrites")})
+    return loaded
 
 
 def calibrate(

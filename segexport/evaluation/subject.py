@@ -183,15 +183,7 @@ def _of_bundle(bundle: Bundle, protocol: Protocol, threads: int | None, device: 
 
 
 def _load(name: str | Path, source: Source | None) -> Checkpoint:
-    if source is None:
-        return checkpoint.load(name)
-    revision = source.revision if str(name) == source.id else None
-    loaded = checkpoint.load(name, revision=revision, random_init=source.random_weights)
-    if loaded.source.weights_sha256 != source.weights_sha256:
-        raise CheckpointError(
-            f"{name} has other weights than the bundle was built from: pass the checkpoint that it was built from"
-        )
-    return loaded
+    return checkpoint.load(name) if source is None else checkpoint.load_source(source, name)
 
 
 def _require_served(bundle: Bundle, protocol: Protocol) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexport import checkpoint, original, weights
+import numpy.typing as npt
+
+from segexport import checkpoint, original, segformer, weights
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
-from segexport.finetuning.initial_weights import draw
 from segexport.processor import read_processor
+from segexport.segformer import names, random_weights
+from segexport.segformer.accounting import some
+from segexport.segformer.config import read_config
 from segexport.spec import IGNORE_INDEX, Labels, Preprocessing, Source
+from segexport.weights import pytorch
 
 if TYPE_CHECKING:
-    import torch
     from transformers import SegformerForSemanticSegmentation
 
-_LAST = "decode_head.classifier."
-_HEAD = "decode_head."
-_ENCODER = "segformer."
-_COUNTER = "num_batches_tracked"  # a buffer, which nobody calls a weight
-_SHOWN = 3
+_LAST = f"{names.SEGMENTER}."
+_HEAD = f"{names.DECODE_HEAD}."
+_ENCODER = f"{names.ENCODER}."
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class _Weights:
     source: Source
     config: dict[str, Any]
     preprocessing: Preprocessing
-    tensors: dict[str, torch.Tensor] = field(repr=False)
+    tensors: dict[str, npt.NDArray[Any]] = field(repr=False)
     head: str
     left_out: tuple[str, ...] = ()
 
@@ -63,8 +66,8 @@ def start(
 ) -> Start:
     """A SegformerForSemanticSegmentation for `labels`, in training mode, fp32.
 
-    New weights are drawn as the authors draw them (`initial_weights`) from `seed`. A loss of transformers' own ignores
-    255.
+    New weights are drawn as the authors draw them (`segformer.random_weights`) from `seed`. A loss of
+    transformers' own ignores 255.
 
     Args:
         model: what `checkpoint.load` takes, and encoders without a head.
@@ -87,22 +90,13 @@ def start(
     found = _read(str(model), revision)
     config = _config(found.config, labels, options)
     tensors, left_out = _chosen(found, labels)
-    loaded, info = weights.from_tensors("semantic-segmentation", config, tensors, found.source.id)
-    network: Any = loaded
-    missing = {str(key) for key in info["missing_keys"]}
-    counters = {key for key in missing if key.endswith(_COUNTER)}
-    _refuse_holes(missing - counters, found, _LAST + "weight" in tensors)
-    new = draw(network, seed, only=missing - counters)
-    report = _report(found, labels, tensors, [name for name in new if not name.endswith(_COUNTER)])
-    report += [f"left out: {name}" for name in left_out]
-    parameters = {name for name, _ in network.named_parameters()}
-    return Start(
-        network.train(),
-        found.source,
-        found.preprocessing,
-        tuple(report),
-        tuple(name for name in new if name in parameters),
-    )
+    structure = segformer.structure_of(config, "segmentation", len(labels))
+    missing = {name for name in segformer.parameters(structure) if name not in tensors}
+    _refuse_holes(missing, found, _LAST + "weight" in tensors)
+    new = random_weights.draw(structure, seed, only=missing)
+    network: Any = pytorch.complete_model("semantic-segmentation", config, {**tensors, **new}, found.source.id)
+    report = _report(found, labels, tensors, list(new)) + [f"left out: {name}" for name in left_out]
+    return Start(network.train(), found.source, found.preprocessing, tuple(report), _parameters(network, new))
 
 
 def _random(name: str, labels: Labels, revision: str | None, seed: int, options: dict[str, Any]) -> Start:
@@ -118,14 +112,20 @@ def _random(name: str, labels: Labels, revision: str | None, seed: int, options:
             config = original.convert(original.read(found.file).tensors, found.file).structure.config(())
         else:
             assert found.folder is not None
-            config = checkpoint.read_config(found.folder)
+            config = read_config(found.folder)
             preprocessing = read_processor(found.folder, preprocessing.size)[0]
-    network: Any = weights.random_model("semantic-segmentation", _config(config, labels, options), seed, None)
-    draw(network, seed)
-    parameters = tuple(key for key, _ in network.named_parameters())
-    source = Source(identity, None, weights.model_sha256(network), random_weights=True)
+    config = _config(config, labels, options)
+    tensors = random_weights.draw(segformer.structure_of(config, "segmentation", len(labels)), seed)
+    network: Any = pytorch.complete_model("semantic-segmentation", config, tensors, identity)
+    parameters = _parameters(network, tensors)
+    source = Source(identity, None, random_weights.sha256(tensors), random_weights=True)
     line = f"all {len(parameters)} tensors newly initialised from seed {seed}, as the SegFormer authors do (as asked)"
     return Start(network.train(), source, preprocessing, (line,), parameters)
+
+
+def _parameters(network: Any, new: Container[str]) -> tuple[str, ...]:
+    """The parameters of a model that are among `new`, which has names as they are on disk."""
+    return tuple(name for name, _ in network.named_parameters() if names.disk_name(name) in new)
 
 
 def _config(config: dict[str, Any], labels: Labels, options: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _read(name: str, revision: str | None) -> _Weights:
     if found.file is not None:
         return _from_file(found.file, found.identity)
     assert found.folder is not None
-    config = checkpoint.read_config(found.folder)
+    config = read_config(found.folder)
     files = weights.find(found.folder)
     tensors = weights.read_tensors(files)
     source = Source(found.identity, found.commit, weights.sha256(files))
@@ -180,19 +180,20 @@ def _from_file(file: Path, identity: str) -> _Weights:
     )
 
 
-def _head_of(tensors: dict[str, torch.Tensor]) -> str | None:
-    return next((name for name in (_LAST + "weight", "classifier.weight") if name in tensors), None)
+def _head_of(tensors: dict[str, npt.NDArray[Any]]) -> str | None:
+    return next((name for name in (_LAST + "weight", f"{names.CLASSIFIER}.weight") if name in tensors), None)
 
 
-def _chosen(found: _Weights, labels: Labels) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _chosen(found: _Weights, labels: Labels) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
     """The tensors to load, and in words those that are not."""
-    kept = {key: value for key, value in found.tensors.items() if key.startswith((_ENCODER, _HEAD))}
+    known = segformer.parameters(segformer.structure_of(found.config, "segmentation", len(labels)))
+    kept = {key: value for key, value in found.tensors.items() if key in known or key.endswith(names.COUNTER)}
     left_out = list(found.left_out)
-    others = [key for key in found.tensors if key not in kept and not key.startswith("classifier.")]
+    others = [key for key in found.tensors if key not in kept and not key.startswith(f"{names.CLASSIFIER}.")]
     if others:
-        left_out.append(f"{', '.join(others[:_SHOWN])}{', ...' if len(others) > _SHOWN else ''} (no SegFormer's)")
-    if "classifier.weight" in found.tensors:
-        left_out.append(f"classifier ({_classifier(found)})")
+        left_out.append(f"{some(others)} (no SegFormer's)")
+    if f"{names.CLASSIFIER}.weight" in found.tensors:
+        left_out.append(f"{names.CLASSIFIER} ({_classifier(found)})")
     last = kept.get(_LAST + "weight")
     if last is not None and len(last) != len(labels):
         kept = {key: value for key, value in kept.items() if not key.startswith(_LAST)}
@@ -200,7 +201,7 @@ def _chosen(found: _Weights, labels: Labels) -> tuple[dict[str, torch.Tensor], l
 
 
 def _classifier(found: _Weights) -> str:
-    classes = len(found.tensors["classifier.weight"])
+    classes = len(found.tensors[f"{names.CLASSIFIER}.weight"])
     return "1000 ImageNet classes" if classes == 1000 else f"{classes} classes of images"
 
 
@@ -211,15 +212,14 @@ def _refuse_holes(missing: set[str], found: _Weights, has_last: bool) -> None:
     if has_last or (has_head and _LAST + "weight" not in found.tensors):
         holes |= {key for key in missing if key.startswith(_LAST)}
     if holes:
-        names = sorted(original.disk_name(key) for key in holes)
         raise CheckpointError(
-            f"{found.source.id} lacks {len(names)} weights ({', '.join(names[:_SHOWN])}): pass a complete checkpoint, "
-            "or --random-init to train from random weights"
+            f"{found.source.id} lacks {len(holes)} weights ({some(sorted(holes))}): pass a complete checkpoint, or "
+            " --random-init to train from random weights"
         )
 
 
-def _report(found: _Weights, labels: Labels, tensors: dict[str, torch.Tensor], new: list[str]) -> list[str]:
-    counted = [key for key in tensors if not key.endswith(_COUNTER)]
+def _report(found: _Weights, labels: Labels, tensors: dict[str, npt.NDArray[Any]], new: list[str]) -> list[str]:
+    counted = [key for key in tensors if not key.endswith(names.COUNTER)]
     encoder = sum(key.startswith(_ENCODER) for key in counted)
     head = len(counted) - encoder
     lines = [f"encoder: {encoder} tensors loaded"]
@@ -234,7 +234,7 @@ def _report(found: _Weights, labels: Labels, tensors: dict[str, torch.Tensor], n
             "classes: its last layer is new)"
         )
         return lines
-    classifier = "an ImageNet classifier" if len(found.tensors.get("classifier.weight", ())) == 1000 else ""
+    classifier = "an ImageNet classifier" if len(found.tensors.get(f"{names.CLASSIFIER}.weight", ())) == 1000 else ""
     reason = found.head or classifier or "an image classifier"
     why = f"the checkpoint is {reason}" + ("" if "BatchNorm" in reason else ", and has none")
     lines.append(f"decode head: {len(new)} tensors newly initialised (expected: {why})")

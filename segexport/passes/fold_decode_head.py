@@ -20,6 +20,7 @@ from segexport.graph.build import Writer, dims
 from segexport.graph.graph import Graph
 from segexport.passes.base import Decline
 from segexport.passes.match import Float64, attribute, constant, produced_by, require
+from segexport.segformer import names
 from segexport.spec import Claim, Declined, PassResult, Size
 
 
@@ -140,14 +141,14 @@ def _through_batch_norm(conv: ir.Node, fuse: Float64, bias: Float64) -> tuple[Fl
 
 
 def _write(graph: ir.Graph, head: _Head) -> None:
-    writer = Writer(graph, "decode_head.folded", before=head.before)
+    writer = Writer(graph, names.FOLDED, before=head.before)
     blocks = np.split(head.fuse, np.cumsum([len(s.weight) for s in head.stages])[:-1], axis=1)
     bias = head.bias + sum(block @ stage.bias for block, stage in zip(blocks, head.stages, strict=True))
     batch, channels = dims(head.replaced)[0], len(bias)
     total: ir.Value | None = None
     for index, (block, stage) in enumerate(zip(blocks, head.stages, strict=True)):
         # The concatenation starts with the last stage. A layer is known by its scope, so each has one of its own.
-        layer = Writer(graph, f"decode_head.folded.{len(blocks) - 1 - index}", before=head.before)
+        layer = Writer(graph, f"{names.FOLDED}.{len(blocks) - 1 - index}", before=head.before)
         kernel = layer.constant((block @ stage.weight)[:, :, None, None], "weight", np.float32)
         inputs = [stage.features, kernel]
         if index == 0:  # it has the smallest plane: there the bias costs least

@@ -42,7 +42,7 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
     if facts.plan is not None:
         yield from _plan_lines(bundle, facts.plan)
     what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
-    yield f"golden     {manifest.golden['agreement_with_pytorch']:.3%} of the {what} as PyTorch"
+    yield f"golden     {manifest.golden['agreement_with_reference']:.3%} of the {what} as the reference"
     if not manifest.golden.get("engine_ran", True):
         yield "           by the engine's graph on the CPU: the engine was built and not run, for want of its GPU"
     if (equal := manifest.golden.get("resize_equal_to_pillow")) is not None:
@@ -137,7 +137,7 @@ def of_selftest(result: Selftest) -> str:
     where = "the same engine and processor" if result.same_machine else "another engine version or processor"
     return (
         f"passed: {result.agreement:.4%} of the golden image's pixels as built "
-        f"({result.required:.1%} required on {where}), {result.agreement_with_pytorch:.4%} as PyTorch"
+        f"({result.required:.1%} required on {where}), {result.agreement_with_reference:.4%} as the reference"
     )
 
 

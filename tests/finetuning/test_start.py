@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from segexport import checkpoint as checkpoints
-from segexport import scenes, weights
+from segexport import scenes
 from segexport.errors import CheckpointError
 from segexport.finetuning.start import start
 from segexport.palette import palette_for
 from segexport.spec import Labels
 from tests.original.files import original_tensors, write
+from tests.support.torch_files import weights_sha256
 from tests.test_checkpoint import as_pickle, edit_json, edit_tensors, without
 
 ENCODER = 16 + 4 * 18 + 3 * 4 + 8  # patch embeddings, blocks, reductions, norms of the small checkpoint
@@ -156,7 +157,7 @@ def test_random_weights_are_the_authors(name: str) -> None:
     found = start(name, labels(5), random_init=True)
     assert torch.equal(before, torch.random.get_rng_state())
     assert found.source.random_weights
-    assert weights.model_sha256(found.model) == found.source.weights_sha256
+    assert weights_sha256(found.model) == found.source.weights_sha256
     assert "newly initialised from seed 0" in found.report[0]
     assert len(found.new) == len(list(found.model.parameters()))
     for module_name, module in found.model.segformer.named_modules():

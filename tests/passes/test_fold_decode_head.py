@@ -10,14 +10,14 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from segexport import checkpoint, exporter, passes
+from segexport import checkpoint, contracts, exporter, passes
 from segexport.checkpoint import Checkpoint
 from segexport.graph.graph import Graph
 from segexport.passes.fold_decode_head import FoldDecodeHead
 from segexport.spec import DYNAMIC, Contract, Labels, Preprocessing, Source
-from tests.conftest import spread_weights
+from tests.support.checkpoints import spread
 
-# Odd, and small: what is proven does not depend on the size, and tracing B5 takes long enough.
+# Odd, and small: what is proven does not depend on the size.
 SIZE = (70, 101)
 
 
@@ -40,10 +40,9 @@ def test_folded_logits_equal_plain_ones(
     alias: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = checkpoint.load(alias, random_init=True)
-    model = loaded.model(attention="eager")
-    spread_weights(model)
-    monkeypatch.setattr(Checkpoint, "model", lambda self, attention=None: model)
-    contract = exporter.contract_for(loaded, size=SIZE, batch=batch, output="logits", mask_size="network")
+    tensors = spread(loaded.structure)
+    monkeypatch.setattr(Checkpoint, "tensors", lambda self: tensors)
+    contract = contracts.contract_for(loaded, size=SIZE, batch=batch, output="logits", mask_size="network")
     graph = exporter.export(loaded, contract)
     images = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
     plain = logits_of(graph, images, tmp_path / "plain.onnx")

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from segexport import checkpoint, exporter, passes
+from segexport import checkpoint, contracts, exporter, passes
 from segexport.checkpoint import Checkpoint
 from segexport.graph.build import Writer
 from segexport.graph.graph import open_graph
@@ -21,7 +21,7 @@ from segexport.passes.fold_layer_norm import FoldLayerNorm
 from segexport.passes.pointwise_mlp import PointwiseMlp
 from segexport.passes.scale_queries import ScaleQueries
 from segexport.spec import DYNAMIC
-from tests.conftest import spread_weights
+from tests.support.checkpoints import spread
 
 pytestmark = pytest.mark.bundle
 
@@ -56,12 +56,11 @@ ORDERS: dict[str, tuple[Pass, ...]] = {
 def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The plain graph of a B0 whose weights, norms included, are spread as if trained."""
     loaded = checkpoint.load("b0", random_init=True)
-    model = loaded.model(attention="eager")
-    spread_weights(model)
-    contract = exporter.contract_for(loaded, size=SIZE, batch=request.param, output="logits", mask_size="network")
+    tensors = spread(loaded.structure)
+    contract = contracts.contract_for(loaded, size=SIZE, batch=request.param, output="logits", mask_size="network")
     path = tmp_path_factory.mktemp("together") / "plain.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoint, "model", lambda self, attention=None: model)
+        patch.setattr(Checkpoint, "tensors", lambda self: tensors)
         exporter.export(loaded, contract).save(path)
     return path
 
