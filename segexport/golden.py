@@ -1,7 +1,9 @@
 """The golden image: generated, never a user's, with what the reference and the bundle's own engine make of it.
 
-`selftest` runs it again on the target: exactly the recorded result on the same engine, version and processor,
-0.999 of it elsewhere (another processor's kernels add in another order).
+`selftest` runs it again on the target: exactly the recorded result on the same engine, version and processor. Elsewhere
+kernels add in another order, and a lower precision rounds other pixels the other way, no worse ones: there 0.999 of the
+recorded result is required in FP32, and in another precision 0.98 of it and at most half a point less agreement with
+the reference than when it was built.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from segexport.images import UInt8, encode_png, read_image, read_mask
 from segexport.spec import Contract, Labels, Preprocessing
 
 GOLDEN_SEED = 2105_15203  # the paper's number; outside the ranges of training and validation scenes
-ELSEWHERE = 0.999
+ELSEWHERE, ELSEWHERE_ROUNDED = 0.999, 0.98
+WORSE = 0.005
+"""How much less of the reference a lower precision may give elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,18 @@ def selftest(bundle: Bundle, *, threads: int | None = None, device: str | None =
     result = Selftest(
         agreement=agreement(found, read(bundle.folder, "engine")),
         agreement_with_reference=agreement(found, read(bundle.folder, "reference")),
-        required=1.0 if same else ELSEWHERE,
+        required=1.0 if same else ELSEWHERE if bundle.manifest.precision == "fp32" else ELSEWHERE_ROUNDED,
         same_machine=same,
     )
     if result.agreement < result.required:
         raise SelftestFailed(
             f"{bundle.folder}: {result.agreement:.4%} of the golden image's pixels are as built, {result.required:.1%} "
             "required: this engine does not compute what was verified; build the bundle on this machine"
+        )
+    built = bundle.manifest.golden["agreement_with_reference"]
+    if not same and result.agreement_with_reference < built - WORSE:
+        raise SelftestFailed(
+            f"{bundle.folder}: {result.agreement_with_reference:.4%} of the golden image is as the reference, "
+            f"{built:.4%} were when it was built: this engine computes worse here; build the bundle on this machine"
         )
     return result

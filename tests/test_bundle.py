@@ -291,3 +291,21 @@ class TestSelftest:
         self.alter(copy, 60)
         with pytest.raises(SelftestFailed, match=r"99\.9% required"):
             segexport.selftest(open_bundle(copy))
+
+    def test_elsewhere_a_lower_precision_may_round_other_pixels_but_no_worse_ones(
+        self, bundle: Bundle, tmp_path: Path
+    ) -> None:
+        half = segexport.rebuild(bundle, tmp_path / "half", engine="onnxruntime", precision="fp16").folder
+        self.elsewhere(half)
+        self.alter(half, 100)  # of 64 x 96
+        result = segexport.selftest(open_bundle(half))
+        assert (result.required, result.same_machine) == (0.98, False)
+        assert 0.98 <= result.agreement < 0.99
+        edit_manifest(
+            half, lambda m: m["golden"].update(agreement_with_reference=result.agreement_with_reference + 0.01)
+        )
+        with pytest.raises(SelftestFailed, match=r"as the reference, .* when it was built"):
+            segexport.selftest(open_bundle(half))
+        self.alter(half, 200)
+        with pytest.raises(SelftestFailed, match=r"98\.0% required"):
+            segexport.selftest(open_bundle(half))

@@ -19,12 +19,13 @@ from segexport.finetuning.loss import segmentation_loss
 from segexport.finetuning.recipe import Recipe
 from segexport.finetuning.schedule import Schedule
 from segexport.finetuning.scoring import confusion
+from segexport.segformer.names import DECODE_HEAD
 from segexport.weights import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
 
-HEAD = "decode_head."
+HEAD = f"{DECODE_HEAD}."
 
 
 @dataclass

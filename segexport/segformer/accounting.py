@@ -53,23 +53,23 @@ def account(
                 f"{list(shape)}: copy the checkpoint again"
             )
     unused = [name for name in shapes if name not in wanted and not name.endswith(names.COUNTER)]
-    harmless = {name: reason for name in unused if (reason := _harmless(name, structure))}
+    known = {name: reason for name in unused if (reason := harmless(name, structure))}
     for pattern in ignore_unused:
-        if not fnmatch.filter([name for name in unused if name not in harmless], pattern):
+        if not fnmatch.filter([name for name in unused if name not in known], pattern):
             raise CheckpointError(f"{where} has no unused tensor {pattern}: leave out --ignore-unused {pattern}")
     ignored = [name for name in unused if any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore_unused)]
-    refused = [name for name in unused if name not in harmless and name not in ignored]
+    refused = [name for name in unused if name not in known and name not in ignored]
     if refused:
         raise CheckpointError(
             f"{where} has {len(refused)} tensors that no SegFormer has ({some(refused)}), so it computes something "
             "else: export it where its code is; or, if the network does not need them, pass --ignore-unused "
             f"'{refused[0]}'"
         )
-    said = {**harmless, **dict.fromkeys(ignored, "as --ignore-unused says")}
+    said = {**known, **dict.fromkeys(ignored, "as --ignore-unused says")}
     return tuple(ignored), left_out(said)
 
 
-def _harmless(name: str, structure: Structure) -> str | None:
+def harmless(name: str, structure: Structure) -> str | None:
     """Why a tensor that is in no SegFormer of this head may be left out; None if it may not."""
     if name.endswith(".position_ids") or name == "position_ids":
         return _HARMLESS["position_ids"]

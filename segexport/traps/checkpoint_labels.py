@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from segexport.segformer.names import LAST_LAYERS
 from segexport.spec import IGNORE_INDEX
 from segexport.traps.trap import Trap
 
-_HEADS = ("decode_head.classifier.weight", "classifier.weight")
+_HEADS = tuple(f"{layer}.weight" for layer in LAST_LAYERS.values())
 _ADE = 150
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segexport import original
+from segexport import segformer
 from segexport.data import read_json
-from segexport.original.names import table
+from segexport.segformer import names
+from segexport.segformer.accounting import harmless, some
 from segexport.traps.trap import Trap
 
-_LAST = "decode_head.classifier.weight"
-_SHOWN = 3
 _TRAIN = "train it: segexport finetune --model"
 
 
@@ -30,17 +29,18 @@ def tensor_traps(where: str, config: Mapping[str, Any] | None, tensors: Mapping[
 
 
 def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
-    defaults = {**read_json("aliases.json")["common"], **read_json("aliases.json")["architectures"]["b0"]}
-    last = tensors.get(_LAST, tensors.get("classifier.weight"))
-    head: Any = "segmentation" if _has_decode_head(tensors) else None if last is None else "classification"
-    try:
-        structure = original.Structure.of_config({**defaults, **config}, head, None if last is None else len(last))
-        entries = table(structure, "nvlabs")
-    except (TypeError, KeyError, IndexError):
-        return []
-    expected = {name for entry in entries for name in entry.ours}
-    needed = {name for entry in entries if not entry.optional for name in entry.ours}
-    missing, others = sorted(needed - tensors.keys()), sorted(tensors.keys() - expected)
+    head = next((head for head, layer in names.LAST_LAYERS.items() if f"{layer}.weight" in tensors), None)
+    if head is None and _has_decode_head(tensors):
+        head = "segmentation"
+    classes = None if head is None else len(tensors.get(f"{names.LAST_LAYERS[head]}.weight", ()))
+    structure = segformer.structure_of(config, head, classes)
+    needed = segformer.parameters(structure)
+    missing = sorted(needed.keys() - tensors.keys())
+    others = sorted(
+        name
+        for name in tensors.keys() - needed.keys()
+        if not name.endswith(names.COUNTER) and not harmless(name, structure)
+    )
     traps = []
     if missing:
         traps.append(
@@ -48,7 +48,7 @@ def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, npt.N
                 "weights-missing",
                 "error",
                 where,
-                f"{len(missing)} weights of {len(needed)} are missing ({_some(missing)})",
+                f"{len(missing)} weights of {len(needed)} are missing ({some(missing)})",
                 "transformers fills them with random values and says so in a log line only",
                 "copy or save the whole checkpoint again",
             )
@@ -57,11 +57,12 @@ def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, npt.N
         traps.append(
             Trap(
                 "weights-unexpected",
-                "warning",
+                "error",
                 where,
-                f"{len(others)} tensors are none of this SegFormer's ({_some(others)})",
-                "they are not loaded: what was trained had parts that this configuration does not describe",
-                "check depths and heads in config.json against the training",
+                f"{len(others)} tensors are none of this SegFormer's ({some(others)})",
+                "nothing loads them: what was trained had parts that this configuration does not describe",
+                "check depths in config.json against the training; if the network does not need them, build with "
+                "--ignore-unused",
             )
         )
     return traps
@@ -81,7 +82,7 @@ def _of_sizes(where: str, config: Mapping[str, Any]) -> list[Trap]:
 
 def _of_head(where: str, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
     if not _has_decode_head(tensors):
-        classes = tensors.get("classifier.weight")
+        classes = tensors.get(f"{names.CLASSIFIER}.weight")
         what = "an encoder alone" if classes is None else f"an image classifier of {len(classes)} classes"
         return [
             Trap(
@@ -93,7 +94,7 @@ def _of_head(where: str, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap]:
                 f"{_TRAIN} {where}",
             )
         ]
-    mean, variance = (tensors.get(f"decode_head.batch_norm.running_{kind}") for kind in ("mean", "var"))
+    mean, variance = (tensors.get(f"{names.BATCH_NORM}.running_{kind}") for kind in ("mean", "var"))
     if mean is None or variance is None or bool((mean != 0).any()) or bool((variance != 1).any()):
         return []
     return [
@@ -113,7 +114,7 @@ def _of_values(where: str, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap
     if bad:
         why = "one such number makes every output not a number"
         fix = "take an earlier checkpoint of the run, and train on with a lower rate, in bf16 or fp32"
-        detail = f"{len(bad)} tensors have NaN or infinity ({_some(bad)})"
+        detail = f"{len(bad)} tensors have NaN or infinity ({some(bad)})"
         return [Trap("weights-not-finite", "error", where, detail, why, fix)]
     scales = [tensor for name, tensor in tensors.items() if "layer_norm" in name and name.endswith(".weight")]
     if scales and all(bool((scale == 1).all()) for scale in scales):
@@ -124,8 +125,4 @@ def _of_values(where: str, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Trap
 
 
 def _has_decode_head(tensors: Mapping[str, npt.NDArray[Any]]) -> bool:
-    return any(name.startswith("decode_head.") for name in tensors)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return any(name.startswith(f"{names.DECODE_HEAD}.") for name in tensors)
