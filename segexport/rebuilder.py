@@ -128,10 +128,12 @@ def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> N
     if precision == had and chosen.name in FLAVOURS:
         return
     if (precision, chosen.name) != (had, engine):
+        kept = (
+            f", this one's {CALIBRATION} as --calibration, and its {PLACEMENT} as --placement" if had == "int8" else ""
+        )
         raise PrecisionError(
             f"{bundle.folder} is {had} for {engine}, and {precision} for {chosen.name} is made of FP32: pass "
-            f"--from-bundle with the fp32 bundle, this one's {CALIBRATION} as --calibration, and its {PLACEMENT} as "
-            "--placement"
+            f"--from-bundle with the fp32 bundle{kept}"
         )
 
 

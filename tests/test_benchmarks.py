@@ -30,7 +30,7 @@ from benchmarks.peak import Peak, share
 from benchmarks.process import Worker, WorkerFailed
 from benchmarks.results import Absence, CaseResult, Row, Run, ratios, with_shares
 from benchmarks.scores import Score
-from segexport import calibration
+from segexport.calibration import sampling
 from segexport.checkpoint import load
 from segexport.datasets import Sample, open_data
 from segexport.evaluation.bootstrap import Interval
@@ -300,7 +300,7 @@ def test_everybody_calibrates_with_the_images_that_segexport_draws(camvid_checkp
     told = weights.calibration(case, tmp_path)
     assert (told["samples"], told["seed"], told["data"]) == (2, 0, str(data))
     images = open_data(data, load(camvid_checkpoint).labels, need_masks=False)
-    expected = [images.sample(index).image for index in calibration._drawn(len(images), 2, 0, "")]
+    expected = [images.sample(index).image for index in sampling.drawn(len(images), 2, 0, "")]
     assert np.array_equal(np.load(told["images"]), expected)
 
 

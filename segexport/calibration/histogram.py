@@ -16,6 +16,8 @@ LEVELS = 128
 PERCENTILE = 99.99
 _MOST = 1 << 20
 """Of an activation with more numbers than this, evenly spread ones are counted; the extremes are of all of them."""
+_PART = 1 << 15
+"""Numbers counted at a time."""
 _NARROWEST = float(np.finfo(np.float32).tiny)
 """A bin whose reciprocal is still a number in float32."""
 
@@ -44,8 +46,7 @@ class Histogram:
         if self._width == 0:
             self._counts[0] += flat.size
             return True
-        index = np.minimum((np.abs(flat) * (1 / self._width)).astype(np.int32), BINS - 1)
-        self._counts += np.bincount(index, minlength=BINS)
+        self._count(flat)
         return True
 
     @property
@@ -67,6 +68,20 @@ class Histogram:
             "mse": self._least_error(),
         }
         return {method: min(value, self.magnitude) for method, value in found.items()}
+
+    def _count(self, flat: npt.NDArray[np.floating]) -> None:
+        """Add magnitudes to the bins, a part at a time that the processor's cache holds."""
+        factor = 1 / self._width
+        magnitudes = np.empty(_PART, flat.dtype)
+        bins = np.empty(_PART, np.intp)  # what bincount takes as it is
+        for start in range(0, flat.size, _PART):
+            part = flat[start : start + _PART]
+            scaled, index = magnitudes[: part.size], bins[: part.size]
+            np.multiply(np.abs(part, out=scaled), factor, out=scaled)
+            np.copyto(index, scaled, casting="unsafe")
+            counts = np.bincount(index, minlength=BINS + 1)
+            counts[BINS - 1] += counts[BINS]  # the largest lies on the last bin's end
+            self._counts += counts[:BINS]
 
     def _widen(self, magnitude: float) -> None:
         if self._width == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,81 +18,139 @@ from segexport.precision.layers import Layer, layers
 from segexport.precision.ranges import METHODS, Method
 
 LOGITS = "network_logits"
-MAXIMA, MINIMA, ERRORS, SIGNALS = "segexport_maxima", "segexport_minima", "segexport_errors", "segexport_signals"
+MAXIMA, MINIMA, SQUARES = "segexport_maxima", "segexport_minima", "segexport_squares"
+ERRORS, SIGNALS = "segexport_errors", "segexport_signals"
 _MOVES = {"Reshape", "Transpose", "Cast", "Shape", "Slice", "Gather", "Concat"}
 _BUDGET = 256 << 20
 """Bytes of activations that one probe puts out at a time: the graph is run again for the rest."""
 
 
 def peaks_probe(graph: Graph) -> tuple[ir.Model, tuple[str, ...]]:
-    """A model whose outputs are the largest and the smallest number of every activation, and each one's module."""
+    """A model whose outputs tell the peak of every activation, and each one's module.
+
+    Outputs: the largest number of each activation [activations] and the smallest; and of what layers read (see
+    `layer_inputs`) the sum of squares [inputs], which is NaN wherever a number is.
+    """
     model = graph.model.clone()
-    values = [
-        (scope_of(node), value)
-        for node in model.graph
-        for value in node.outputs
-        if node.op_type not in _MOVES and value.dtype == ir.DataType.FLOAT
-    ]
-    for name, operator in ((MAXIMA, "ReduceMax"), (MINIMA, "ReduceMin")):
-        writer = Writer(model.graph, name)
-        found = [writer.op(operator, [value], shape=[], keepdims=0) for _, value in values]
-        _add_output(model.graph, writer, found, name)
-    _keep_outputs(model, [value for value in model.graph.outputs if value.name in (MAXIMA, MINIMA)])
-    return model, tuple(scope for scope, _ in values)
+    outputs = _add_extremes(model)
+    by_name = _by_name(model)
+    outputs.append(_add_reductions(model, [by_name[name] for name in layer_inputs(graph)], "ReduceSumSquare", SQUARES))
+    _keep_outputs(model, outputs)
+    return model, modules_of(graph)
 
 
-def input_probes(graph: Graph) -> Iterator[tuple[ir.Model, dict[str, tuple[str, ...]]]]:
-    """Models whose outputs are layers' inputs, each small enough; and which layers read each output."""
+def modules_of(graph: Graph) -> tuple[str, ...]:
+    """The module of every activation whose peak a probe puts out, in the order of its outputs."""
+    return tuple(scope_of(node) for node, _ in _activations(graph.model.graph))
+
+
+def layer_inputs(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """The values that layers read, by name, and which layers read each."""
     readers: dict[str, list[str]] = {}
-    sizes: dict[str, int] = {}
     for layer in layers(graph.model.graph):
-        name = layer.input.name or ""
-        readers.setdefault(name, []).append(layer.name)
-        shape = layer.input.shape
-        sizes[name] = 4 * math.prod(side for side in (shape or ()) if isinstance(side, int))
+        readers.setdefault(layer.input.name or "", []).append(layer.name)
+    return {value: tuple(names) for value, names in readers.items()}
+
+
+def input_probes(graph: Graph, *, with_peaks: bool = False) -> Iterator[tuple[ir.Model, dict[str, tuple[str, ...]]]]:
+    """Models whose outputs are layers' inputs, each small enough; and which layers read each output.
+
+    With peaks, the first puts out the largest and the smallest number of every activation too.
+    """
+    readers = layer_inputs(graph)
+    by_name = _by_name(graph.model)
     group: list[str] = []
+    filled = 0
     for name in readers:
-        if group and sum(sizes[other] for other in group) + sizes[name] > _BUDGET:
-            yield _inputs(graph, group), {one: tuple(readers[one]) for one in group}
-            group = []
+        size = _bytes(by_name[name])
+        if group and filled + size > _BUDGET:
+            yield _inputs(graph, group, with_peaks), {one: readers[one] for one in group}
+            group, filled, with_peaks = [], 0, False
         group.append(name)
-    yield _inputs(graph, group), {one: tuple(readers[one]) for one in group}
+        filled += size
+    yield _inputs(graph, group, with_peaks), {one: readers[one] for one in group}
 
 
 def errors_probe(graph: Graph, thresholds: Mapping[str, Mapping[Method, float]]) -> tuple[ir.Model, tuple[str, ...]]:
     """A model that computes every layer with its input in INT8 too, once for each method.
 
-    Outputs: the sum of squares of each layer's output [layers], and of what each method's rounding and clipping of the
-    input changes in it [layers * methods].
+    Outputs: the sum of squares of each layer's output [layers]; of what each method's rounding and clipping of the
+    input changes in it [layers * methods]; and the network's logits.
     """
     model = graph.model.clone()
+    nodes = list(model.graph)
+    behind = dict(itertools.pairwise(nodes))
     found = [layer for layer in layers(model.graph) if layer.name in thresholds]
-    writer = Writer(model.graph, ERRORS)
     signals, errors = [], []
     for layer in found:
+        writer = Writer(model.graph, f"{ERRORS}.{layer.name}", before=behind.get(layer.node))
         signals.append(_power(writer, layer.node.outputs[0]))
-        for method in METHODS:
-            changed = _with_rounded_input(writer, layer, thresholds[layer.name][method])
-            errors.append(_power(writer, writer.op("Sub", [changed, layer.node.outputs[0]])))
-    _add_output(model.graph, writer, signals, SIGNALS)
-    _add_output(model.graph, writer, errors, ERRORS)
-    _keep_outputs(model, [value for value in model.graph.outputs if value.name in (SIGNALS, ERRORS)])
+        clipped: dict[float, ir.Value] = {}  # methods often agree
+        for threshold in (thresholds[layer.name][method] for method in METHODS):
+            if threshold not in clipped:
+                changed = _with_rounded_input(writer, layer, threshold)
+                clipped[threshold] = _power(writer, writer.op("Sub", [changed, layer.node.outputs[0]]))
+            errors.append(clipped[threshold])
+    outputs = [_add_output(model.graph, signals, SIGNALS), _add_output(model.graph, errors, ERRORS)]
+    _keep_outputs(model, [*outputs, _logits(model)])
     return model, tuple(layer.name for layer in found)
 
 
 def logits_probe(graph: Graph) -> ir.Model:
     """A model that ends at the network's logits, before they are resized; they may be the contract's own output."""
     model = graph.model.clone()
-    by_name = {value.name: value for node in model.graph for value in node.outputs}
-    _keep_outputs(model, [by_name[LOGITS] if LOGITS in by_name else by_name["logits"]])
+    _keep_outputs(model, [_logits(model)])
     return model
 
 
-def _inputs(graph: Graph, names: Sequence[str]) -> ir.Model:
+def _logits(model: ir.Model) -> ir.Value:
+    by_name = _by_name(model)
+    return by_name[LOGITS] if LOGITS in by_name else by_name["logits"]
+
+
+def _by_name(model: ir.Model) -> dict[str, ir.Value]:
+    return {value.name or "": value for node in model.graph for value in node.outputs}
+
+
+def _bytes(value: ir.Value) -> int:
+    return 4 * math.prod(side for side in (value.shape or ()) if isinstance(side, int))
+
+
+def _activations(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
+    """Every float that a node makes, and the node; what it only moves is its input's."""
+    for node in graph:
+        for value in node.outputs:
+            if node.op_type not in _MOVES and value.dtype == ir.DataType.FLOAT:
+                yield node, value
+
+
+def _inputs(graph: Graph, names: Sequence[str], with_peaks: bool) -> ir.Model:
     model = graph.model.clone()
-    by_name = {value.name: value for node in model.graph for value in node.outputs}
-    _keep_outputs(model, [by_name[name] for name in names])
+    extremes = _add_extremes(model) if with_peaks else []
+    by_name = _by_name(model)
+    _keep_outputs(model, [*extremes, *(by_name[name] for name in names)])
     return model
+
+
+def _add_extremes(model: ir.Model) -> list[ir.Value]:
+    values = [value for _, value in _activations(model.graph)]
+    reductions = ((MAXIMA, "ReduceMax"), (MINIMA, "ReduceMin"))
+    return [_add_reductions(model, values, operator, name) for name, operator in reductions]
+
+
+def _add_reductions(model: ir.Model, values: Sequence[ir.Value], operator: str, name: str) -> ir.Value:
+    """Reduce each value right behind the node that makes it, so that it is let go before the next ones are made."""
+    writer = Writer(model.graph, name)
+    found = []
+    for value in values:
+        scalar = writer.op(operator, [value], shape=[], keepdims=0)
+        reduction, maker = scalar.producer(), value.producer()
+        assert reduction is not None
+        assert maker is not None
+        model.graph.remove(reduction)
+        model.graph.insert_after(maker, reduction)
+        found.append(scalar)
+    return _add_output(model.graph, found, name)
 
 
 def _keep_outputs(model: ir.Model, values: Sequence[ir.Value]) -> None:
@@ -100,12 +159,13 @@ def _keep_outputs(model: ir.Model, values: Sequence[ir.Value]) -> None:
     RemoveUnusedNodesPass()(model)
 
 
-def _add_output(graph: ir.Graph, writer: Writer, scalars: Sequence[ir.Value], name: str) -> None:
+def _add_output(graph: ir.Graph, scalars: Sequence[ir.Value], name: str) -> ir.Value:
+    writer = Writer(graph, name)
     one = writer.constant([1], f"{name}_shape", np.int64)
     rows = [writer.op("Reshape", [value, one], shape=[1]) for value in scalars]
     output = writer.op("Concat", rows, shape=[len(rows)], axis=0)
     output.name = name
-    graph.outputs.append(output)
+    return output
 
 
 def _power(writer: Writer, value: ir.Value) -> ir.Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segexport import scenes
-from segexport.calibration import Progress, calibrate_graph
+from segexport.calibration import Progress, calibrate_graph, peaks_of_graph
 from segexport.datasets import Sample, open_data
 from segexport.errors import DataError
 from segexport.graph.graph import Graph
@@ -49,8 +49,9 @@ def ranges_for(
 ) -> Ranges | None:
     """The ranges that a precision needs of `graph`, the portable one in FP32.
 
-    FP16 needs to know only where numbers come near its largest: without a source, generated scenes tell. INT8's scales
-    are the ranges themselves, so for it there is no substitute for the user's images.
+    FP16 needs to know only where numbers come near its largest: of images peaks alone are gathered, and without a
+    source generated scenes tell. INT8's scales are the ranges themselves, so for it there is no substitute for the
+    user's images.
 
     Args:
         graph: what will be lowered.
@@ -62,25 +63,29 @@ def ranges_for(
 
     Raises:
         DataError, PrecisionError: see `segexport.calibration.calibrate_graph` and `read_ranges`.
+        PrecisionError: a table of peaks alone for INT8, or one of something else than `graph`.
     """
     if precision in ("fp32", "bf16"):
         return None
     if isinstance(source, Ranges):
-        return _checked(source, graph, "the table")
+        return _checked(source, graph, precision, "the calibration table")
     if source is None:
         if precision != "fp16":
             return None
         drawn = GeneratedScenes(graph.contract.image_size)
-        return calibrate_graph(graph, drawn, seed=seed, progress=progress)
+        return peaks_of_graph(graph, drawn, seed=seed, progress=progress)
     path = Path(source)
     if path.is_file():
-        return _checked(read_ranges(path), graph, str(path))
+        return _checked(read_ranges(path), graph, precision, str(path))
     if not path.exists():
         raise DataError(f"{path} does not exist: pass --calibration with a folder of images or a table")
     images = open_data(path, graph.labels, need_masks=False)
-    return calibrate_graph(graph, images, samples=samples, seed=seed, progress=progress)
+    gather = peaks_of_graph if precision == "fp16" else calibrate_graph
+    return gather(graph, images, samples=samples, seed=seed, progress=progress)
 
 
-def _checked(ranges: Ranges, graph: Graph, where: str) -> Ranges:
+def _checked(ranges: Ranges, graph: Graph, precision: Precision, where: str) -> Ranges:
     ranges.require_for(graph, where)
+    if precision == "int8":
+        ranges.require_layers(where)
     return ranges

@@ -19,6 +19,9 @@ SCHEMA = 1
 Method = Literal["min-max", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+PEAKS_ONLY = "peaks-only"
+"""What a table without layers says of its choice: no method was compared."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -65,6 +68,8 @@ class Ranges:
     `layers` are keyed by layer (see `segexport.precision.layers`), `peaks` (the largest magnitude of any activation) by
     the module that made it. `network_sqnr_db` is the ratio at the network's logits with each method for all layers,
     `mixed` that with the best one for each layer; `chosen` is the best of these.
+
+    FP16 needs the peaks alone: a table made for it has neither layers nor ratios, and `chosen` is `PEAKS_ONLY`.
     """
 
     weights_sha256: str
@@ -89,6 +94,18 @@ class Ranges:
         layers = {name: json.dumps(_range_to_json(found)) for name, found in self.layers.items()}
         peaks = {name: json.dumps(_rounded(peak)) for name, peak in self.peaks.items()}
         return f'{head},\n  "layers": {_lines(layers)},\n  "peaks": {_lines(peaks)}\n}}\n'
+
+    def require_layers(self, where: str = "the calibration table") -> None:
+        """Refuse a table that INT8 cannot be made with.
+
+        Raises:
+            PrecisionError: it holds peaks alone.
+        """
+        if self.chosen == PEAKS_ONLY:
+            raise PrecisionError(
+                f"{where} holds the peaks that fp16 needs, and no ranges of layers for int8: "
+                "make a whole table with segexport calibrate, or pass the folder of images"
+            )
 
     def require_for(self, graph: Graph, where: str = "the calibration table") -> None:
         """Refuse a table that was made from something else than `graph`.
@@ -169,5 +186,7 @@ def _rounded(value: float) -> float:
 
 
 def _lines(entries: dict[str, str]) -> str:
+    if not entries:
+        return "{}"
     inner = ",\n".join(f"    {json.dumps(name)}: {text}" for name, text in entries.items())
     return f"{{\n{inner}\n  }}"

@@ -16,7 +16,8 @@ import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from segexport import passes
-from segexport.calibration.sources import ranges_for
+from segexport.calibration import calibrate_graph
+from segexport.calibration.sources import GeneratedScenes
 from segexport.checkpoint import load
 from segexport.contracts import contract_for
 from segexport.errors import ContractError
@@ -336,7 +337,11 @@ def networks(request: pytest.FixtureRequest, checkpoint: Path) -> tuple[Graph, R
     """The small checkpoint exported for one size, ranges, and exported for others."""
     contract, others = CONTRACTS[request.param]
     graph = exported(checkpoint, SIZE, **contract)
-    return graph, ranges_for(graph, "fp16", None), [exported(checkpoint, s, batch=n, **contract) for s, n in others]
+    return (
+        graph,
+        calibrate_graph(graph, GeneratedScenes(graph.contract.image_size)),
+        [exported(checkpoint, s, batch=n, **contract) for s, n in others],
+    )
 
 
 def lowered(graph: Graph, precision: str, ranges: Ranges, placement: Placement) -> Graph:
@@ -408,7 +413,7 @@ def b0() -> tuple[Graph, Ranges]:
     """A B0 with random weights and 150 labels, from a size that no profile has, and ranges."""
     source = load("b0", random_init=True)
     graph = passes.run(export(source, contract_for(source, size=(128, 160))))
-    return graph, ranges_for(graph, "fp16", None)
+    return graph, calibrate_graph(graph, GeneratedScenes(graph.contract.image_size))
 
 
 @pytest.mark.slow

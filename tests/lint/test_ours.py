@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import segexport
-from segexport.calibration.sources import ranges_for
+from segexport.calibration import calibrate_graph
+from segexport.calibration.sources import GeneratedScenes
 from segexport.graph.graph import Graph
 from segexport.lint import check_file, choose_targets
 from segexport.lowering import Recipe, complete, lower
@@ -23,7 +24,7 @@ def ours(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """What a bundle's `model.onnx` can be, by precision."""
     exported = segexport.export(checkpoint, size=SIZE)
     graphs = {"fp32": exported}
-    ranges = ranges_for(exported, "fp16", None, samples=2)
+    ranges = calibrate_graph(exported, GeneratedScenes(exported.contract.image_size), samples=2)
     lowered: tuple[Precision, ...] = ("fp16", "int8")
     for precision in lowered:
         graphs[precision] = lower(exported, complete(exported, Recipe(precision, ranges)))[0]

@@ -11,7 +11,7 @@ import pytest
 
 from segexport.errors import PrecisionError
 from segexport.graph.graph import Graph
-from segexport.precision.ranges import METHODS, ImageSet, Range, Ranges, read_ranges
+from segexport.precision.ranges import METHODS, PEAKS_ONLY, ImageSet, Range, Ranges, read_ranges
 from segexport.spec import Source
 from tests.precision.handmade import around, modules
 
@@ -67,6 +67,20 @@ def test_numbers_keep_seven_digits(tmp_path: Path) -> None:
     fine = dataclasses.replace(TABLE, peaks={"one": 1 / 3, "two": 65504.0, "tiny": 1.17549435e-38})
     fine.save(tmp_path / "table.json")
     assert read_ranges(tmp_path / "table.json").peaks == pytest.approx(fine.peaks, rel=1e-6)
+
+
+def test_peaks_alone(tmp_path: Path) -> None:
+    """A table made for FP16: this schema, read back, and refused for INT8 by name."""
+    alone = dataclasses.replace(TABLE, layers={}, network_sqnr_db={}, chosen=PEAKS_ONLY)
+    alone.save(tmp_path / "peaks.json")
+    assert read_ranges(tmp_path / "peaks.json") == alone
+    assert json.loads(alone.as_text())["schema"] == 1
+    assert json.loads(alone.as_text())["layers"] == {}
+    alone.require_for(graph_of())
+    complaint = r"^peaks\.json holds the peaks that fp16 needs, and no ranges of layers for int8: make a whole"
+    with pytest.raises(PrecisionError, match=complaint):
+        alone.require_layers("peaks.json")
+    TABLE.require_layers()
 
 
 def test_a_table_of_this_network_is_taken() -> None:
