@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Sequence
 from pathlib import Path
-
-import onnx
 
 from segexport import __version__, checkpoint, contracts, exporter, golden, machine, passes, reference
 from segexport.asked import require_precision
@@ -29,11 +28,13 @@ from segexport.engines import EngineInfo, choose
 from segexport.errors import ContractError, PrecisionError
 from segexport.files import new_folder, require_absent
 from segexport.graph.graph import Graph, open_graph
+from segexport.graph.save import check_model
 from segexport.images import encode_png
 from segexport.lowering import PORTABLE, lower
 from segexport.precision.placement import Placement
 from segexport.precision.ranges import Ranges
-from segexport.spec import ChannelOrder, MaskSize, Output, Precision, ResizeMode, Size
+from segexport.segformer.network import Tensors
+from segexport.spec import ChannelOrder, Contract, MaskSize, Output, Precision, ResizeMode, Size
 from segexport.tensorrt.flavour import FLAVOURS
 from segexport.tensorrt.options import DEFAULTS, TensorRtOptions
 
@@ -67,8 +68,14 @@ def export(
         source_size=source_size,
         resize_mode=resize_mode,
     )
+    return _graph(loaded, contract, None, rewrites, progress)
+
+
+def _graph(
+    loaded: Checkpoint, contract: Contract, tensors: Tensors | None, rewrites: bool, progress: Progress
+) -> Graph:
     progress("writing the graph")
-    graph = exporter.export(loaded, contract)
+    graph = exporter.export(loaded, contract, tensors)
     if rewrites:
         progress("rewriting the graph")
         passes.run(graph)
@@ -144,7 +151,7 @@ def build(
     if not isinstance(loaded, Checkpoint):
         progress("reading the checkpoint")
         loaded = checkpoint.load(loaded, revision=revision, random_init=random_init, ignore_unused=ignore_unused)
-    graph = export(
+    contract = contracts.contract_for(
         loaded,
         size=size,
         batch=batch,
@@ -153,20 +160,22 @@ def build(
         mask_size=mask_size,
         source_size=source_size,
         resize_mode=resize_mode,
-        rewrites=rewrites,
-        progress=progress,
     )
+    progress("golden image by the reference")
+    tensors = loaded.tensors()
+    picture = golden.image_for(contract)
+    expected = reference.decide(loaded, tensors, contract, picture)
+    graph = _graph(loaded, contract, tensors, rewrites, progress)
+    del tensors
     recipe = recipe_for(graph, precision, calibration, placement, samples, seed, progress)
     with new_folder(Path(out), overwrite=overwrite) as folder:
         progress("checking the graph")
         portable, lowering = lower(graph, recipe)
+        check_model(portable.model)
         portable.save(folder / MODEL)
-        onnx.checker.check_model(folder / MODEL, full_check=True)
-        progress("golden image by the reference")
-        picture = golden.image_for(graph.contract)
         (folder / "golden").mkdir()
         (folder / GOLDEN_IMAGE).write_bytes(encode_png(picture))
-        golden.write(folder, "reference", reference.decide(loaded, graph.contract, picture), graph.labels)
+        golden.write(folder, "reference", expected, graph.labels)
         manifest = _manifest(graph, chosen, device, precision, loaded.notes)
         resized = golden.resize_facts(graph.contract, graph.preprocessing, picture)
         manifest = dataclasses.replace(manifest, golden=resized, lowering=lowering)
@@ -175,6 +184,8 @@ def build(
             manifest = with_plan(folder, manifest, portable, tensorrt, progress)
         else:
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
+        del graph, portable, recipe
+        gc.collect()  # a graph's nodes and values hold each other, and the engine is about to load the weights itself
         manifest = finish(folder, manifest, progress)
     return Bundle(Path(out), manifest)
 

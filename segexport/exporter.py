@@ -10,8 +10,13 @@ from segexport.segformer import network
 from segexport.spec import Contract
 
 
-def export(checkpoint: Checkpoint, contract: Contract) -> Graph:
+def export(checkpoint: Checkpoint, contract: Contract, tensors: network.Tensors | None = None) -> Graph:
     """Write the checkpoint's network and put the contract around it.
+
+    Args:
+        checkpoint: whose network it is.
+        contract: one that it can serve.
+        tensors: the checkpoint's, where they have been read already.
 
     Returns:
         A plain graph: preprocessing, the network as transformers computes it, post-processing. No rewrites.
@@ -19,7 +24,9 @@ def export(checkpoint: Checkpoint, contract: Contract) -> Graph:
     Raises:
         CheckpointError: the weights cannot be read, or hold numbers that are not finite.
     """
-    model = network.write(checkpoint.structure, checkpoint.tensors(), contract.size, contract.batch)
+    if tensors is None:
+        tensors = checkpoint.tensors()
+    model = network.write(checkpoint.structure, tensors, contract.size, contract.batch)
     preprocess.prepend(model.graph, contract, checkpoint.preprocessing)
     postprocess.append(model.graph, contract)
     model.graph.name = "segexport"

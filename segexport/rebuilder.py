@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 from pathlib import Path
 
@@ -118,6 +119,8 @@ def rebuild(
             manifest = _with_copied(bundle, folder, manifest)
         else:
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
+        del graph, portable, recipe
+        gc.collect()  # a graph's nodes and values hold each other, and the engine is about to load the weights itself
         manifest = finish(folder, manifest, progress)
     return Bundle(Path(out), manifest)
 

@@ -13,6 +13,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from segexport.graph.build import Writer
 from segexport.graph.graph import Graph
+from segexport.graph.postprocess import SCOPE
 from segexport.passes.match import scope_of
 from segexport.precision.layers import Layer, layers
 from segexport.precision.ranges import METHODS, Method
@@ -117,11 +118,16 @@ def _bytes(value: ir.Value) -> int:
 
 
 def _activations(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
-    """Every float that a node makes, and the node; what it only moves is its input's."""
+    """Every float that a node makes, and the node; what it only moves is its input's.
+
+    So are the class planes at the image's size: interpolation goes no further than what it reads, and they are the
+    largest activation of all.
+    """
     for node in graph:
         for value in node.outputs:
             if node.op_type not in _MOVES and value.dtype == ir.DataType.FLOAT:
-                yield node, value
+                planes = node.inputs[0] if node.op_type == "Resize" and scope_of(node) == SCOPE else None
+                yield node, planes or value
 
 
 def _inputs(graph: Graph, names: Sequence[str], with_peaks: bool) -> ir.Model:

@@ -131,6 +131,7 @@ def build(
         raise ContractError("name what to build from: --model CHECKPOINT, or --from-bundle DIR, and not both")
     if ignore_unused and from_bundle is not None:
         raise ContractError("a bundle has no unused tensors: leave out --ignore-unused")
+    from segexport import machine
     from segexport.asked import require_precision
     from segexport.engines import choose
     from segexport.files import require_absent
@@ -174,6 +175,7 @@ def build(
     asked: Any = precision.value if precision else None
     found = None
     require_absent(out_dir, overwrite)
+    machine.give_freed_memory_back()
     with steps(err) as progress:
         # What the arguments and the checkpoint alone tell is refused before anything heavy is imported.
         source: Any = from_bundle

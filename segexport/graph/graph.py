@@ -11,6 +11,7 @@ from typing import Any
 import onnx_ir as ir
 
 from segexport.errors import BundleCorrupt, ContractError
+from segexport.graph.save import save_model
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source, facts_from_json, to_json
 
 PREFIX = "segexport."
@@ -39,7 +40,7 @@ class Graph:
         """Write one self-contained .onnx file with contract, labels, preprocessing and source in its metadata."""
         for name in _FACTS:
             self.model.metadata_props[PREFIX + name] = json.dumps(to_json(getattr(self, name)))
-        ir.save(self.model, path)
+        save_model(self.model, path)
 
 
 def open_graph(path: Path) -> Graph:

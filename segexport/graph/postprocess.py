@@ -8,6 +8,9 @@ import onnx_ir as ir
 from segexport.graph.build import Writer, dims
 from segexport.spec import Contract, Size
 
+SCOPE = "postprocess"
+"""What names of nodes begin with that make the contract's outputs of the logits."""
+
 
 def append(graph: ir.Graph, contract: Contract) -> None:
     """Replace the graph's output `logits` by the contract's outputs.
@@ -19,7 +22,7 @@ def append(graph: ir.Graph, contract: Contract) -> None:
     """
     logits = graph.outputs[0]
     logits.name = "network_logits"  # leaves the name free for the contract's output
-    writer = Writer(graph, "postprocess")
+    writer = Writer(graph, SCOPE)
     if contract.output == "topk":
         values = _topk(writer, logits, contract)
     elif contract.mask_size is None:  # the class scores of an image classifier

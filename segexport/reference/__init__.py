@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from segexport.checkpoint import Checkpoint
 from segexport.decision import Decision
 from segexport.images import UInt8, resize_image
-from segexport.reference.forward import Floats, logits, upsampled_positions
+from segexport.reference.forward import Floats, Tensors, logits, upsampled_positions
 from segexport.segformer import Structure
 from segexport.spec import Contract, Preprocessing, Size
 
@@ -21,27 +21,25 @@ _PLANES = 16
 """Classes that are upsampled at a time."""
 
 
-def decide(checkpoint: Checkpoint, contract: Contract, rgb: UInt8) -> Decision:
+def decide(checkpoint: Checkpoint, tensors: Tensors, contract: Contract, rgb: UInt8) -> Decision:
     """What the checkpoint decides for an image under a contract.
 
     Args:
-        checkpoint: its tensors are read.
+        checkpoint: whose preprocessing and structure are taken.
+        tensors: its own, float32, by their names on disk.
         contract: sizes, resize mode and output. The image is RGB, whatever its channel order.
         rgb: uint8 [H, W, 3] in the contract's image size.
 
     Returns:
         A class map, uint8 [*contract.mask_size], ties to the lowest id; or a classifier's best classes, int32 [k], best
         first.
-
-    Raises:
-        CheckpointError: the weights cannot be read, or hold numbers that are not finite.
     """
     structure = checkpoint.structure
     whole = _prepared(rgb, contract, checkpoint.preprocessing)
-    # OpenBLAS's threads wait for each other by spinning: where other programs have the cores, two took 30 times as long
-    # as one.
+    # OpenBLAS's own threads wait for each other by spinning: where other programs have the cores, two took 30 times as
+    # long as one.
     with threadpool_limits(1, user_api="blas"):
-        found = logits(structure, checkpoint.tensors(), whole)
+        found = logits(structure, tensors, whole)
         if contract.mask_size is None:
             return np.argsort(-found, kind="stable")[: contract.topk].astype(np.int32)
         return _best(_without_margins(found, contract, structure), contract.mask_size)

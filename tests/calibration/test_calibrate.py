@@ -94,7 +94,9 @@ def test_peaks_are_those_of_all_images(graph: Graph, ranges: Ranges, every_value
         for value in node.outputs:
             for array in every_value.get(value.name, []):
                 wanted[scope_of(node)] = max(wanted.get(scope_of(node), 0.0), float(np.abs(array).max()))
-    assert ranges.peaks == wanted
+    # The planes at the image's size reach no further than the logits that they are interpolated from.
+    assert wanted["postprocess"] <= ranges.peaks["postprocess"] == wanted["decode_head.classifier"]
+    assert ranges.peaks == {**wanted, "postprocess": wanted["decode_head.classifier"]}
     assert ranges.peaks["preprocess"] > 100
 
 

@@ -77,7 +77,7 @@ def _compare(structure: Structure, options: dict[str, object], tmp_path: Path) -
     loaded = checkpoints.load(write_checkpoint(tmp_path / "x", structure))
     contract = contracts.contract_for(loaded, **options)
     picture = scenes.scene(7, contract.image_size)[0]
-    found = reference.decide(loaded, contract, picture)
+    found = reference.decide(loaded, loaded.tensors(), contract, picture)
     with open_checkpoint(loaded, contract) as runner:
         assert as_batch(picture, contract).shape[0] == 1
         expected = decide(runner, picture)
@@ -95,8 +95,8 @@ def test_one_wrong_constant_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     loaded = checkpoints.load(write_checkpoint(tmp_path / "x"))
     contract = contracts.contract_for(loaded)
     picture = scenes.scene(7, contract.image_size)[0]
-    before = reference.decide(loaded, contract, picture)
+    before = reference.decide(loaded, loaded.tensors(), contract, picture)
     monkeypatch.setattr(Structure, "epsilon", lambda self, place: 1.0)
     monkeypatch.setattr(Structure, "sizes", lambda self, size: ((1, 1),) * 4)
     monkeypatch.setattr(network, "BATCH_NORM_EPSILON", 1.0)
-    np.testing.assert_array_equal(reference.decide(loaded, contract, picture), before)
+    np.testing.assert_array_equal(reference.decide(loaded, loaded.tensors(), contract, picture), before)
