@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -256,6 +257,12 @@ def test_random_weights_of_a_folder_leave_its_own_alone(copy: Path) -> None:
     assert random.source == checkpoints.load(copy, random_init=True).source
     assert (random.labels, random.preprocessing) == (own.labels, own.preprocessing)
     assert weights_sha256(random.model()) == random.source.weights_sha256
+
+
+def test_random_weights_of_older_versions_are_to_be_built_again() -> None:
+    source = dataclasses.replace(checkpoints.load("b0", random_init=True).source, weights_sha256="0" * 64)
+    with pytest.raises(CheckpointError, match=r"random weights of b0 are not those that an older .*: build it again"):
+        checkpoints.load_source(source)
 
 
 def test_classifiers_keep_their_task_with_random_weights(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segexport.original.structure import STAGES
-from segexport.segformer import Structure, Style
+from segexport.segformer import Structure, Style, names
+from segexport.segformer.names import disk_name
 
 Form = Literal["same", "rows", "pointwise", "stages"]
 """How a tensor relates to ours: equal; several of ours one below the other; a 1x1 convolution for a linear layer; or
@@ -23,7 +24,6 @@ STAGE_NORM = "decode_head.stage_norm.{i}."
 
 _AFFINE = ("weight", "bias")
 _NORM = (*_AFFINE, "running_mean", "running_var", "num_batches_tracked")
-_ENCODER = "segformer.encoder."
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def table(structure: Structure, style: Style) -> tuple[Entry, ...]:
 
 def _layer(original: str, ours: str, form: Form = "same") -> Iterator[Entry]:
     """Weight and bias; a pointwise layer's bias is the same."""
-    yield Entry(f"{original}.weight", (f"{ours}.weight",), form)
-    yield Entry(f"{original}.bias", (f"{ours}.bias",))
+    yield Entry(f"{original}.weight", (disk_name(f"{ours}.weight"),), form)
+    yield Entry(f"{original}.bias", (disk_name(f"{ours}.bias"),))
 
 
 def _batch_norm(original: str, ours: str) -> Iterator[Entry]:
@@ -68,64 +68,62 @@ def _batch_norm(original: str, ours: str) -> Iterator[Entry]:
 
 def _parts(original: str, ours: str, parts: tuple[str, ...], joint: str = ".") -> Iterator[Entry]:
     for kind in _AFFINE:
-        yield Entry(f"{original}{joint}{kind}", tuple(f"{ours}.{part}.{kind}" for part in parts), "rows")
+        yield Entry(f"{original}{joint}{kind}", tuple(disk_name(f"{ours}.{part}.{kind}") for part in parts), "rows")
 
 
 def _nvlabs(structure: Structure) -> Iterator[Entry]:
     for i, n in enumerate(range(1, STAGES + 1)):
-        yield from _layer(f"backbone.patch_embed{n}.proj", f"{_ENCODER}patch_embeddings.{i}.proj")
-        yield from _layer(f"backbone.patch_embed{n}.norm", f"{_ENCODER}patch_embeddings.{i}.layer_norm")
+        yield from _layer(f"backbone.patch_embed{n}.proj", f"{names.embedding(i)}.proj")
+        yield from _layer(f"backbone.patch_embed{n}.norm", f"{names.embedding(i)}.layer_norm")
         for j in range(structure.depths[i]):
-            block, ours = f"backbone.block{n}.{j}", f"{_ENCODER}block.{i}.{j}"
-            yield from _layer(f"{block}.norm1", f"{ours}.layer_norm_1")
-            yield from _layer(f"{block}.attn.q", f"{ours}.attention.self.query")
-            yield from _parts(f"{block}.attn.kv", f"{ours}.attention.self", ("key", "value"))
-            yield from _layer(f"{block}.attn.proj", f"{ours}.attention.output.dense")
+            block, ours = f"backbone.block{n}.{j}", names.block(i, j)
+            yield from _layer(f"{block}.norm1", f"{ours}.{names.NORM_BEFORE}")
+            yield from _layer(f"{block}.attn.q", f"{ours}.{names.QUERY}")
+            yield from _parts(f"{block}.attn.kv", ours, (names.KEY, names.VALUE))
+            yield from _layer(f"{block}.attn.proj", f"{ours}.{names.OUTPUT}")
             if structure.reductions[i] > 1:
-                yield from _layer(f"{block}.attn.sr", f"{ours}.attention.self.sr")
-                yield from _layer(f"{block}.attn.norm", f"{ours}.attention.self.layer_norm")
-            yield from _layer(f"{block}.norm2", f"{ours}.layer_norm_2")
-            yield from _layer(f"{block}.mlp.fc1", f"{ours}.mlp.dense1")
-            yield from _layer(f"{block}.mlp.dwconv.dwconv", f"{ours}.mlp.dwconv.dwconv")
-            yield from _layer(f"{block}.mlp.fc2", f"{ours}.mlp.dense2")
-        yield from _layer(f"backbone.norm{n}", f"{_ENCODER}layer_norm.{i}")
+                yield from _layer(f"{block}.attn.sr", f"{ours}.{names.REDUCTION}")
+                yield from _layer(f"{block}.attn.norm", f"{ours}.{names.REDUCTION_NORM}")
+            yield from _layer(f"{block}.norm2", f"{ours}.{names.NORM_AFTER}")
+            yield from _layer(f"{block}.mlp.fc1", f"{ours}.{names.WIDEN}")
+            yield from _layer(f"{block}.mlp.dwconv.dwconv", f"{ours}.{names.DEPTHWISE}")
+            yield from _layer(f"{block}.mlp.fc2", f"{ours}.{names.NARROW}")
+        yield from _layer(f"backbone.norm{n}", f"{names.stage(i)}.layer_norm")
         if structure.head == "segmentation":
-            yield from _layer(f"decode_head.linear_c{n}.proj", f"decode_head.linear_c.{i}.proj")
+            yield from _layer(f"decode_head.linear_c{n}.proj", f"{names.projection(i)}.proj")
     if structure.head == "segmentation":
-        yield Entry("decode_head.linear_fuse.conv.weight", ("decode_head.linear_fuse.weight",))
-        yield from _batch_norm("decode_head.linear_fuse.bn", "decode_head.batch_norm")
-        yield from _layer("decode_head.linear_pred", "decode_head.classifier")
+        yield Entry("decode_head.linear_fuse.conv.weight", (f"{names.FUSE}.weight",))
+        yield from _batch_norm("decode_head.linear_fuse.bn", names.BATCH_NORM)
+        yield from _layer("decode_head.linear_pred", names.SEGMENTER)
     if structure.head == "classification":
-        yield from _layer("head", "classifier")
+        yield from _layer("head", names.CLASSIFIER)
 
 
 def _mmsegmentation(structure: Structure) -> Iterator[Entry]:
     for i in range(STAGES):
         stage = f"backbone.layers.{i}"
-        yield from _layer(f"{stage}.0.projection", f"{_ENCODER}patch_embeddings.{i}.proj")
-        yield from _layer(f"{stage}.0.norm", f"{_ENCODER}patch_embeddings.{i}.layer_norm")
+        yield from _layer(f"{stage}.0.projection", f"{names.embedding(i)}.proj")
+        yield from _layer(f"{stage}.0.norm", f"{names.embedding(i)}.layer_norm")
         for j in range(structure.depths[i]):
-            block, ours = f"{stage}.1.{j}", f"{_ENCODER}block.{i}.{j}"
-            yield from _layer(f"{block}.norm1", f"{ours}.layer_norm_1")
-            yield from _parts(
-                f"{block}.attn.attn.in_proj", f"{ours}.attention.self", ("query", "key", "value"), joint="_"
-            )
-            yield from _layer(f"{block}.attn.attn.out_proj", f"{ours}.attention.output.dense")
+            block, ours = f"{stage}.1.{j}", names.block(i, j)
+            yield from _layer(f"{block}.norm1", f"{ours}.{names.NORM_BEFORE}")
+            yield from _parts(f"{block}.attn.attn.in_proj", ours, (names.QUERY, names.KEY, names.VALUE), joint="_")
+            yield from _layer(f"{block}.attn.attn.out_proj", f"{ours}.{names.OUTPUT}")
             if structure.reductions[i] > 1:
-                yield from _layer(f"{block}.attn.sr", f"{ours}.attention.self.sr")
-                yield from _layer(f"{block}.attn.norm", f"{ours}.attention.self.layer_norm")
-            yield from _layer(f"{block}.norm2", f"{ours}.layer_norm_2")
-            yield from _layer(f"{block}.ffn.layers.0", f"{ours}.mlp.dense1", "pointwise")
-            yield from _layer(f"{block}.ffn.layers.1", f"{ours}.mlp.dwconv.dwconv")
-            yield from _layer(f"{block}.ffn.layers.4", f"{ours}.mlp.dense2", "pointwise")
-        yield from _layer(f"{stage}.2", f"{_ENCODER}layer_norm.{i}")
+                yield from _layer(f"{block}.attn.sr", f"{ours}.{names.REDUCTION}")
+                yield from _layer(f"{block}.attn.norm", f"{ours}.{names.REDUCTION_NORM}")
+            yield from _layer(f"{block}.norm2", f"{ours}.{names.NORM_AFTER}")
+            yield from _layer(f"{block}.ffn.layers.0", f"{ours}.{names.WIDEN}", "pointwise")
+            yield from _layer(f"{block}.ffn.layers.1", f"{ours}.{names.DEPTHWISE}")
+            yield from _layer(f"{block}.ffn.layers.4", f"{ours}.{names.NARROW}", "pointwise")
+        yield from _layer(f"{stage}.2", f"{names.stage(i)}.layer_norm")
         if structure.head == "segmentation":
             conv = f"decode_head.convs.{i}"
-            yield Entry(f"{conv}.conv.weight", (f"decode_head.linear_c.{i}.proj.weight",), "pointwise")
+            yield Entry(f"{conv}.conv.weight", (disk_name(f"{names.projection(i)}.proj.weight"),), "pointwise")
             yield from _batch_norm(f"{conv}.bn", STAGE_NORM.format(i=i).removesuffix("."))
     if structure.head == "segmentation":
-        yield Entry("decode_head.fusion_conv.conv.weight", ("decode_head.linear_fuse.weight",), "stages")
-        yield from _batch_norm("decode_head.fusion_conv.bn", "decode_head.batch_norm")
-        yield from _layer("decode_head.conv_seg", "decode_head.classifier")
+        yield Entry("decode_head.fusion_conv.conv.weight", (f"{names.FUSE}.weight",), "stages")
+        yield from _batch_norm("decode_head.fusion_conv.bn", names.BATCH_NORM)
+        yield from _layer("decode_head.conv_seg", names.SEGMENTER)
     if structure.head == "classification":
-        yield from _layer("head", "classifier")
+        yield from _layer("head", names.CLASSIFIER)

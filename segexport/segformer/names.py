@@ -20,6 +20,13 @@ CLASSIFIER = "classifier"
 LAST_LAYERS: dict[Head, str] = {"segmentation": SEGMENTER, "classification": CLASSIFIER}
 FUSE = f"{DECODE_HEAD}.linear_fuse"
 BATCH_NORM = f"{DECODE_HEAD}.batch_norm"
+QUERY, KEY, VALUE, OUTPUT = (f"attention.{kind}_proj" for kind in "qkvo")
+"""The layers of a block, below its name: attention's, ..."""
+REDUCTION, REDUCTION_NORM = (f"attention.sequence_reduction.{kind}" for kind in ("sequence_reduction", "layer_norm"))
+"""... what shortens its keys and values, ..."""
+NORM_BEFORE, NORM_AFTER = "layernorm_before", "layernorm_after"
+WIDEN, DEPTHWISE, NARROW = "mlp.fc1", "mlp.dwconv.dwconv", "mlp.fc2"
+"""... and the feed-forward layers."""
 FOLDED = f"{DECODE_HEAD}.folded"
 """What `passes.fold_decode_head` makes of the layers for the stages: our name, with a stage behind it."""
 

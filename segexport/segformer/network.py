@@ -128,23 +128,24 @@ class _Network:
 
     def _block(self, tokens: ir.Value, i: int, j: int, size: Size) -> ir.Value:
         scope = names.block(i, j)
-        normed = self._layer_norm(f"{scope}.layernorm_before", tokens, "block")
+        normed = self._layer_norm(f"{scope}.{names.NORM_BEFORE}", tokens, "block")
         tokens = self._op(scope, "Add", [self._attention(normed, i, j, size), tokens], dims(tokens))
-        normed = self._layer_norm(f"{scope}.layernorm_after", tokens, "block")
+        normed = self._layer_norm(f"{scope}.{names.NORM_AFTER}", tokens, "block")
         return self._op(scope, "Add", [self._feed_forward(normed, i, j, size), tokens], dims(tokens))
 
     def _attention(self, tokens: ir.Value, i: int, j: int, size: Size) -> ir.Value:
-        scope = f"{names.block(i, j)}.attention"
+        block = names.block(i, j)
+        scope = f"{block}.attention"
         heads, width = self._structure.heads[i], self._structure.widths[i]
         each = width // heads
         count = size[0] * size[1]
-        queries = self._reshape(scope, self._linear(f"{scope}.q_proj", tokens), [count, heads, each], free=1)
+        queries = self._reshape(scope, self._linear(f"{block}.{names.QUERY}", tokens), [count, heads, each], free=1)
         queries = self._transpose(scope, queries, (0, 2, 1, 3))
         if self._structure.reductions[i] > 1:
-            tokens, size = self._reduced(f"{scope}.sequence_reduction", tokens, i, size)
+            tokens, size = self._reduced(block, tokens, i, size)
         shorter = size[0] * size[1]
-        keys = self._reshape(scope, self._linear(f"{scope}.k_proj", tokens), [shorter, heads, each], free=1)
-        values = self._reshape(scope, self._linear(f"{scope}.v_proj", tokens), [shorter, heads, each], free=1)
+        keys = self._reshape(scope, self._linear(f"{block}.{names.KEY}", tokens), [shorter, heads, each], free=1)
+        values = self._reshape(scope, self._linear(f"{block}.{names.VALUE}", tokens), [shorter, heads, each], free=1)
         values = self._transpose(scope, values, (0, 2, 1, 3))
         keys = self._transpose(scope, keys, (0, 2, 3, 1))
         batch = dims(queries)[0]
@@ -154,27 +155,29 @@ class _Network:
         found = self._op(scope, "Softmax", [found], scores, axis=-1)
         found = self._op(scope, "MatMul", [found, values], [batch, heads, count, each])
         found = self._transpose(scope, found, (0, 2, 1, 3))
-        return self._linear(f"{scope}.o_proj", self._reshape(scope, found, [count, width], free=1))
+        return self._linear(f"{block}.{names.OUTPUT}", self._reshape(scope, found, [count, width], free=1))
 
-    def _reduced(self, scope: str, tokens: ir.Value, i: int, size: Size) -> tuple[ir.Value, Size]:
+    def _reduced(self, block: str, tokens: ir.Value, i: int, size: Size) -> tuple[ir.Value, Size]:
         """Keys' and values' tokens, fewer of them: a convolution whose stride is its kernel."""
         side, width = self._structure.reductions[i], self._structure.widths[i]
         size_after = (size[0] - side) // side + 1, (size[1] - side) // side + 1
+        scope = f"{block}.attention.sequence_reduction"
         planes = self._planes(scope, tokens, size)
-        planes = self._convolution(f"{scope}.sequence_reduction", planes, size=size_after, stride=side)
+        planes = self._convolution(f"{block}.{names.REDUCTION}", planes, size=size_after, stride=side)
         # torch.export leaves transformers' -1 here where there is one image, and only there.
         count = size_after[0] * size_after[1]
         tokens = self._reshape(scope, planes, [width, count], free=1 if self._batch == 1 else None)
         tokens = self._transpose(scope, tokens, (0, 2, 1))
-        return self._layer_norm(f"{scope}.layer_norm", tokens, "reduction"), size_after
+        return self._layer_norm(f"{block}.{names.REDUCTION_NORM}", tokens, "reduction"), size_after
 
     def _feed_forward(self, tokens: ir.Value, i: int, j: int, size: Size) -> ir.Value:
-        scope = f"{names.block(i, j)}.mlp"
-        tokens = self._linear(f"{scope}.fc1", tokens)
+        block = names.block(i, j)
+        scope = f"{block}.mlp"
+        tokens = self._linear(f"{block}.{names.WIDEN}", tokens)
         planes = self._planes(f"{scope}.dwconv", tokens, size)
-        planes = self._convolution(f"{scope}.dwconv.dwconv", planes, padding=1, group=self._structure.hidden(i))
+        planes = self._convolution(f"{block}.{names.DEPTHWISE}", planes, padding=1, group=self._structure.hidden(i))
         tokens = self._flattened(f"{scope}.dwconv", planes)
-        return self._linear(f"{scope}.fc2", self._activation(f"{scope}.activation_fn", tokens))
+        return self._linear(f"{block}.{names.NARROW}", self._activation(f"{scope}.activation_fn", tokens))
 
     def _activation(self, scope: str, value: ir.Value) -> ir.Value:
         """x / 2 (1 + erf(x / sqrt(2))) (Hendrycks and Gimpel 2016, arXiv:1606.08415), or max(x, 0)."""

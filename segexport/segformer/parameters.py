@@ -23,17 +23,16 @@ def _encoder(structure: Structure) -> Iterator[tuple[str, Shape]]:
         yield from _norm(f"{names.embedding(i)}.layer_norm", width)
         for j in range(structure.depths[i]):
             block = names.block(i, j)
-            yield from _norm(f"{block}.layernorm_before", width)
-            for kind in ("q_proj", "k_proj", "v_proj", "o_proj"):
-                yield from _layer(f"{block}.attention.{kind}", width, width)
+            yield from _norm(f"{block}.{names.NORM_BEFORE}", width)
+            for kind in (names.QUERY, names.KEY, names.VALUE, names.OUTPUT):
+                yield from _layer(f"{block}.{kind}", width, width)
             if (side := structure.reductions[i]) > 1:
-                reduction = f"{block}.attention.sequence_reduction"
-                yield from _layer(f"{reduction}.sequence_reduction", width, width, side, side)
-                yield from _norm(f"{reduction}.layer_norm", width)
-            yield from _norm(f"{block}.layernorm_after", width)
-            yield from _layer(f"{block}.mlp.fc1", hidden, width)
-            yield from _layer(f"{block}.mlp.dwconv.dwconv", hidden, 1, 3, 3)
-            yield from _layer(f"{block}.mlp.fc2", width, hidden)
+                yield from _layer(f"{block}.{names.REDUCTION}", width, width, side, side)
+                yield from _norm(f"{block}.{names.REDUCTION_NORM}", width)
+            yield from _norm(f"{block}.{names.NORM_AFTER}", width)
+            yield from _layer(f"{block}.{names.WIDEN}", hidden, width)
+            yield from _layer(f"{block}.{names.DEPTHWISE}", hidden, 1, 3, 3)
+            yield from _layer(f"{block}.{names.NARROW}", width, hidden)
         yield from _norm(f"{names.stage(i)}.layer_norm", width)
         channels = width
 

@@ -9,6 +9,8 @@ import pytest
 
 from segexport import checkpoint as checkpoints
 from segexport import contracts, exporter, original, passes
+from segexport.reference.forward import logits
+from segexport.segformer import network
 from tests.original.files import original_tensors, write
 from tests.support.torch_files import as_torch
 
@@ -69,9 +71,7 @@ def test_the_repositories_epsilons(file: Path, style: original.Style) -> None:
     assert len(large) == (4 + 3 if style == "nvlabs" else 0)
 
 
-@pytest.mark.bundle
-@pytest.mark.parametrize("style", ["mmsegmentation"], indirect=True)
-def test_the_exported_graph_with_and_without_rewrites(file: Path) -> None:
+def test_the_exported_graph_with_and_without_rewrites(file: Path, style: original.Style) -> None:
     import onnx_ir as ir
     import onnxruntime
     import torch
@@ -89,5 +89,29 @@ def test_the_exported_graph_with_and_without_rewrites(file: Path) -> None:
         session = onnxruntime.InferenceSession(ir.to_proto(graph.model).SerializeToString())
         np.testing.assert_allclose(session.run(None, {"image": image})[0], expected, atol=1e-4)
     folding = next(result for result in graph.rewrites if result.name == "fold-decode-head")
-    assert not folding.rewritten
-    assert [declined.reason for declined in folding.declined] == ["expected Add, found Relu"]
+    if style == "mmsegmentation":
+        assert not folding.rewritten
+        assert [declined.reason for declined in folding.declined] == ["expected Add, found Relu"]
+    else:
+        assert folding.rewritten
+
+
+def test_the_reference_and_the_graph_are_the_repositories_network(file: Path, style: original.Style) -> None:
+    """Both held against the plain network on the file's own tensors: each states epsilons and order itself."""
+    import onnx_ir as ir
+    import onnxruntime
+    import torch
+
+    from tests.original import authors
+
+    loaded = checkpoints.load(file)
+    image = np.random.default_rng(4).standard_normal((1, 3, 64, 96), np.float32) * np.float32(0.01)
+    with torch.inference_mode():
+        tensors = as_torch(original.read(file).tensors)
+        expected = getattr(authors, style)(tensors, torch.from_numpy(image), HEADS)[0].numpy()
+    reference = logits(loaded.structure, loaded.tensors(), image[0].transpose(1, 2, 0)).transpose(2, 0, 1)
+    model = network.write(loaded.structure, loaded.tensors(), (64, 96))
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    (written,) = session.run(None, {"pixel_values": image})[0]
+    np.testing.assert_allclose(reference, expected, atol=1e-4)
+    np.testing.assert_allclose(written, expected, atol=1e-4)
