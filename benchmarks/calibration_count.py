@@ -34,10 +34,9 @@ from segexport.engines import onnxruntime, openvino
 from segexport.errors import EngineUnavailable, SegexportError
 from segexport.evaluation.bootstrap import ImageCounts
 from segexport.graph.graph import Graph
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8, resize_nearest
 from segexport.lowering import Recipe, complete, derive
-from segexport.passes.class_map_on_host import LOGITS
+from segexport.spec import IMAGE, LOGITS
 
 PAGE = Path(__file__).parents[1] / "calibration" / "README.md"
 BEGIN, END = "<!-- count -->", "<!-- /count -->"

@@ -31,10 +31,8 @@ import torch
 from segexport import machine, native
 from segexport.bundle import open_bundle
 from segexport.errors import ContractError, EngineUnavailable, SegexportError
-from segexport.graph.preprocess import IMAGE
 from segexport.images import IMAGE_SUFFIXES, read_image, resize_image
-from segexport.passes.class_map_on_host import LOGITS
-from segexport.spec import Size, parse_size
+from segexport.spec import IMAGE, LOGITS, Size, parse_size
 
 Logits = npt.NDArray[np.float32]
 

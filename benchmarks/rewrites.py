@@ -40,13 +40,11 @@ from segexport.engines import onnxruntime, openvino
 from segexport.engines.base import Runner
 from segexport.errors import EngineUnavailable, SegexportError
 from segexport.graph.graph import open_graph
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
 from segexport.inspection import multiply_accumulates
 from segexport.passes import CANDIDATES, FOR_ENGINE, PIPELINE, ClassMapOnHost
 from segexport.passes.base import Pass
-from segexport.passes.class_map_on_host import LOGITS
-from segexport.spec import Contract, parse_size
+from segexport.spec import IMAGE, LOGITS, Contract, parse_size
 
 DOCS = Path(__file__).parents[1] / "docs" / "rewrites.md"
 SCHEMA = 1

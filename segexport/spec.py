@@ -20,6 +20,11 @@ ResizeMode = Literal["stretch", "letterbox", "shortest-edge"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Architecture = Literal["semantic-segmentation", "image-classification"]
 
+IMAGE = "image"
+"""The input of every graph."""
+LOGITS = "logits"
+"""The output of a graph whose class map is made behind it."""
+
 IGNORE_INDEX = 255
 MAX_CLASSES = 255
 MIN_SIDE = 32

@@ -15,6 +15,7 @@ import segexport
 from segexport import scenes
 from segexport.bundle import Bundle
 from tests.conftest import SIZE, RunCli
+from tests.support.checkpoints import write_checkpoint
 
 
 @pytest.mark.bundle
@@ -111,3 +112,38 @@ for module in pkgutil.walk_packages(segexport.__path__, "segexport."):
     importlib.import_module(module.name)
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--model", "no/such/folder"),
+        ("--model", "CHECKPOINT", "--size", "31x64"),
+        ("--model", "CHECKPOINT", "--size", "wide"),
+        ("--model", "CHECKPOINT", "--output", "topk"),
+        ("--model", "CHECKPOINT", "--precision", "int8"),
+        ("--model", "CHECKPOINT", "--ignore-unused", "nothing"),
+        ("--model", "CHECKPOINT", "--engine", "onnxruntime-cuda"),
+        ("--model", "b9/b9/b9"),
+    ],
+    ids=lambda arguments: " ".join(arguments[-2:]),
+)
+def test_nothing_heavy_is_imported_for_what_is_refused(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """What the command line and the checkpoint's own files tell costs no engine and no graph library."""
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    engine = () if "--engine" in arguments else ("--engine", "onnxruntime")
+    told = [str(folder) if one == "CHECKPOINT" else one for one in arguments]
+    script = """
+import sys
+from segexport import cli
+try:
+    cli.main()
+except SystemExit as exit_:
+    heavy = {"onnx", "onnx_ir", "onnxruntime", "openvino", "tensorrt_rtx", "torch", "transformers"} & set(sys.modules)
+    print(exit_.code, sorted(heavy))
+"""
+    command = [sys.executable, "-c", script, "build", *told, *engine, "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 []\n", done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "out").exists()

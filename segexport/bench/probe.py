@@ -16,11 +16,9 @@ from segexport.bundle import Bundle
 from segexport.engines.base import Outputs, Runner, check_images
 from segexport.errors import EngineUnavailable
 from segexport.files import write_failed
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
-from segexport.passes.class_map_on_host import LOGITS
 from segexport.segmenter import Segmenter
-from segexport.spec import Contract
+from segexport.spec import IMAGE, LOGITS, Contract
 
 Infer = Callable[[UInt8], Outputs]
 """uint8 [N, H, W, 3] to every output of a graph by name, which the next call may overwrite."""

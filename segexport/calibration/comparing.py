@@ -12,11 +12,11 @@ import numpy.typing as npt
 from segexport.calibration import probes
 from segexport.calibration.running import in_turn, session
 from segexport.graph.graph import Graph
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
 from segexport.precision.int8 import Form, to_int8
 from segexport.precision.placement import default_placement
 from segexport.precision.ranges import METHODS, Method, Ranges
+from segexport.spec import IMAGE
 
 RUNS = 2 + len(METHODS)
 """Times that each image is run: for the layers' outputs, and for the logits of the mixture and of each method."""

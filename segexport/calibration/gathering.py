@@ -14,7 +14,7 @@ from segexport.calibration.running import in_turn, session
 from segexport.calibration.sampling import Picture
 from segexport.errors import PrecisionError
 from segexport.graph.graph import Graph
-from segexport.graph.preprocess import IMAGE
+from segexport.spec import IMAGE
 
 Extremes = npt.NDArray[np.float32]
 

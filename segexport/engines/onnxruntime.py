@@ -13,10 +13,8 @@ from segexport import machine, native
 from segexport.bundle import Bundle
 from segexport.engines.base import EngineInfo, Outputs, Runner, check_images
 from segexport.errors import EngineUnavailable
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
-from segexport.passes.class_map_on_host import LOGITS
-from segexport.spec import Contract
+from segexport.spec import IMAGE, LOGITS, Contract
 
 NAME = "onnxruntime"
 INSTALL = 'pip install "segexport[cpu]"'

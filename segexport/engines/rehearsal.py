@@ -18,10 +18,9 @@ from segexport.engines import onnxruntime
 from segexport.engines.base import Outputs, Runner, check_images
 from segexport.errors import EngineUnavailable
 from segexport.graph.graph import open_graph
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
 from segexport.precision.emulate import emulate_fp16
-from segexport.spec import Contract
+from segexport.spec import IMAGE, Contract
 
 
 def rehearse(bundle: Bundle, *, threads: int | None = None) -> Runner:

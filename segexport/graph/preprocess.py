@@ -7,9 +7,8 @@ import onnx_ir as ir
 
 from segexport.graph import resize
 from segexport.graph.build import Writer, batch_dim, dims
-from segexport.spec import Contract, Preprocessing
+from segexport.spec import IMAGE, Contract, Preprocessing
 
-IMAGE = "image"
 SCOPE = "preprocess"
 """What names of nodes begin with that prepare the image."""
 

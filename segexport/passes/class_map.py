@@ -11,9 +11,6 @@ from segexport.passes.base import Decline
 from segexport.passes.bilinear import source_of
 from segexport.passes.match import attribute, produced_by, require
 
-LOGITS = "logits"
-"""The output of a graph whose class map is made behind it."""
-
 
 @dataclass(frozen=True)
 class ClassMap:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from segexport.graph.graph import Graph
 from segexport.passes.base import Decline
-from segexport.passes.class_map import LOGITS, match
+from segexport.passes.class_map import match
 from segexport.passes.match import require
-from segexport.spec import Claim, Declined, PassResult
+from segexport.spec import LOGITS, Claim, Declined, PassResult
 
 
 class ClassMapOnDevice:

@@ -11,9 +11,9 @@ from segexport import native
 from segexport.graph.build import Writer, dims
 from segexport.graph.graph import Graph
 from segexport.passes.base import Decline
-from segexport.passes.class_map import LOGITS, match
+from segexport.passes.class_map import match
 from segexport.passes.match import require
-from segexport.spec import Claim, Declined, PassResult
+from segexport.spec import LOGITS, Claim, Declined, PassResult
 
 __all__ = ["LOGITS", "ClassMapOnHost"]
 

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segexport.errors import EngineUnavailable, SegexportWarning
-from segexport.graph.preprocess import IMAGE
 from segexport.images import UInt8
-from segexport.spec import Size
+from segexport.spec import IMAGE, Size
 from segexport.tensorrt import rtx_runtime
 from segexport.tensorrt.buffers import Buffer, bytes_of
 from segexport.tensorrt.cudart import Cuda

@@ -7,7 +7,8 @@ import onnx_ir as ir
 import pytest
 
 from segexport import native
-from segexport.passes.class_map_on_device import LOGITS, ClassMapOnDevice
+from segexport.passes.class_map_on_device import ClassMapOnDevice
+from segexport.spec import LOGITS
 from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 from tests.passes.test_class_map_on_host import CLASSES, GRID, REASONS, SIZE, ending, features
 

@@ -10,7 +10,8 @@ import pytest
 
 from segexport import native
 from segexport.graph.graph import Graph
-from segexport.passes.class_map_on_host import LOGITS, ClassMapOnHost
+from segexport.passes.class_map_on_host import ClassMapOnHost
+from segexport.spec import LOGITS
 from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 COMPILED = pytest.mark.skipif(not native.available(), reason=native.MISSING)
