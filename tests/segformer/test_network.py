@@ -18,7 +18,7 @@ from segexport.segformer import Structure, network
 from segexport.spec import DYNAMIC, Size
 from tests.support.checkpoints import TINY, Tensors, spread, write_checkpoint
 from tests.support.structures import STRUCTURES
-from tests.support.tracing import canonical, scopes, traced
+from tests.support.tracing import form_of, traced
 
 PUBLISHED = (512, 512)
 
@@ -58,10 +58,10 @@ def traces(request: pytest.FixtureRequest) -> Path:
 
 
 def assert_written_as_traced(loaded: Checkpoint, size: Size, batch: int, traces: Path) -> None:
-    expected, found = traced(loaded, size, batch, traces), written(loaded, size, batch)
-    assert canonical(found) == canonical(expected)
-    pooled = ["" if scope == "classifier.pooling" else scope for scope in scopes(found)]  # code of no module's
-    assert pooled == scopes(expected)
+    expected, found = traced(loaded, size, batch, traces), form_of(written(loaded, size, batch))
+    assert found.nodes == expected.nodes
+    pooled = ["" if scope == "classifier.pooling" else scope for scope in found.scopes]  # code of no module's
+    assert pooled == expected.scopes
 
 
 @pytest.mark.parametrize(

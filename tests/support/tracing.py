@@ -1,7 +1,7 @@
 """The oracle: transformers' own modules traced by PyTorch, for the graph that segexport writes to be compared with.
 
-Nothing else in the tests traces. A trace takes tens of seconds, so that it is kept on disk by the weights, the size and
-whether the batch is open, in pytest's cache.
+Nothing else in the tests traces. A trace takes seconds to minutes, so that what is compared of it is kept on disk by
+the weights, the size and the batch, in pytest's cache.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,29 +32,41 @@ from segexport.spec import DYNAMIC, Size
 Node = tuple[object, ...]
 
 
-def traced(checkpoint: Checkpoint, size: Size, batch: int, cache: Path) -> ir.Model:
+@dataclass(frozen=True)
+class Form:
+    """A graph without names: its nodes in order, as plain values, and the module that each comes from.
+
+    A node says its operator, attributes, shapes and dtypes, and what makes each input; constants are told by the hash
+    of their bytes. Identity is left out, and so are the names and the order of initialisers. Nothing else is.
+    """
+
+    nodes: list[Any]
+    scopes: list[str]
+
+
+def traced(checkpoint: Checkpoint, size: Size, batch: int, cache: Path) -> Form:
     """What `torch.onnx.export` and onnxscript's optimiser make of the checkpoint's network, eager attention.
 
-    Inputs and outputs as `segexport.segformer.network.write` has them. Nodes are named by the modules they come from.
+    Inputs and outputs as `segexport.segformer.network.write` has them.
     """
     versions = "+".join(metadata.version(name) for name in ("torch", "transformers", "onnxscript"))
     key = f"{checkpoint.source.weights_sha256} {checkpoint.structure} {size} {batch} {versions}"
-    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.onnx"
+    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     with _locked(path.with_suffix(".lock")):
         if not path.exists():
-            model = _trace(checkpoint, size, batch)
             partial = path.with_suffix(f".{os.getpid()}")
-            ir.save(model, partial)
+            partial.write_text(json.dumps(asdict(form_of(_trace(checkpoint, size, batch)))))
             partial.rename(path)
-    return ir.load(path)
+    return Form(**json.loads(path.read_text()))
 
 
-def canonical(model: ir.Model) -> tuple[Node, ...]:
-    """A graph without names: every node in order, with what makes its inputs; constants by their bytes.
+def form_of(model: ir.Model) -> Form:
+    """What is compared of a graph."""
+    scopes = [(node.name or "").rpartition("/")[0] for node in model.graph if node.op_type != "Identity"]
+    return Form(json.loads(json.dumps(_nodes(model))), scopes)  # tuples become lists, as in a file
 
-    Identity goes, and so do the names and the order of initialisers. Nothing else does: operators, attributes, order of
-    nodes and of inputs, module scopes, shapes and dtypes stay.
-    """
+
+def _nodes(model: ir.Model) -> tuple[Node, ...]:
     places: dict[ir.Value, object] = {value: ("input", i, _type(value)) for i, value in enumerate(model.graph.inputs)}
     found: list[Node] = []
     for node in model.graph:
@@ -67,11 +81,6 @@ def canonical(model: ir.Model) -> tuple[Node, ...]:
             places[value] = ("node", len(found) - 1, i)
     outputs = tuple((value.name, _place(value, places)) for value in model.graph.outputs)
     return (*found, ("outputs", outputs), ("opset", dict(model.opset_imports)))
-
-
-def scopes(model: ir.Model) -> list[str]:
-    """The module that every node of a graph comes from, Identity left out."""
-    return [(node.name or "").rpartition("/")[0] for node in model.graph if node.op_type != "Identity"]
 
 
 def _place(value: ir.Value | None, places: dict[ir.Value, object]) -> object:
