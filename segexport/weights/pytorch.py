@@ -90,6 +90,14 @@ def _loading(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if type(error).__name__ == "StrictDataclassFieldValidationError":  # of transformers 5, for what 4 took
+            from transformers import __version__
+
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{name}: transformers {__version__} does not take its config.json ({reason[:200]}): install a release "
+                "that does, to compare with PyTorch"
+            ) from error
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{name} could not be loaded ({first_line}): copy or train the checkpoint again"

@@ -2,7 +2,8 @@
 
 The format (https://github.com/huggingface/safetensors): the header's length in 8 bytes, little-endian; the header,
 JSON with each tensor's type, shape and place; the values. The safetensors package checks all of that against the
-file's length, and its NumPy part reads no bfloat16 in all of its releases: the values are read here.
+file's length. Its NumPy part reads bfloat16 in some releases, and in those only where ml_dtypes was imported before:
+the values are read here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,38 @@
+"""What is asked of the machine itself."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FREED = """
+import sys
+from segexport import machine
+
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+if sys.argv[1] == "fixed":
+    machine.give_freed_memory_back()
+large = bytearray(32 << 20)
+del large  # from here on, glibc keeps blocks of this size in its heap
+blocks = [bytearray(b"x" * (1 << 20)) for _ in range(200)]
+before = resident()
+del blocks[::2]
+print((before - resident()) // 1024)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose allocator this tells")
+def test_freed_memory_is_given_back() -> None:
+    """A hundred megabytes in pieces: kept by default, which shows that the test can fail, and given back when asked."""
+    kept, given = (
+        int(subprocess.run([sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("as it is", "fixed")
+    )
+    assert kept < 50
+    assert given > 90
