@@ -14,6 +14,7 @@ import pytest
 
 from segexport.bundle import MANIFEST, SUMS, Bundle, EngineFacts, Manifest, PlanFacts, open_bundle, write_manifest
 from segexport.errors import SegexportError
+from segexport.files import sha256_of
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source
 from tests.test_bundle import edit_manifest, first_schema, flip, reseal, second_schema
 
@@ -59,7 +60,8 @@ def write_bundle(folder: Path, *, plan: bool = True, **contract) -> Path:
         (folder / name).write_bytes(name.encode() * 300)
     rewrites = (PassResult("merge-qkv", "algebraic", ("a/MatMul",), ()),)
     options = {"version_compatible": True, "hardware_compatibility": "ampere-plus", "dla": 1}
-    facts = PlanFacts(("sm86", "sm89"), "8.7", "Orin (nvgpu)", "Linux aarch64", ("1x64x96",), options, "0" * 64)
+    compiled = sha256_of(folder / "engine.onnx")
+    facts = PlanFacts(("sm86", "sm89"), "8.7", "Orin (nvgpu)", "Linux aarch64", ("1x64x96",), options, compiled)
     manifest = Manifest(
         segexport="0.1.0",
         source=Source("nvidia/mit-b0", None, "0" * 64),
