@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -159,9 +160,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     plan = manifest.engine.plan
     known = {} if plan is None else {folder / ENGINE_GRAPH: plan.onnx_sha256}  # hashed when the plan was made
-    lines = [
-        f"{known.get(path) or sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in _contents(folder)
-    ]
+    paths = _contents(folder)
+    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+        digests = pool.map(lambda path: known.get(path) or sha256_of(path), paths)
+    lines = [f"{digest}  {path.relative_to(folder).as_posix()}\n" for digest, path in zip(digests, paths, strict=True)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 

@@ -290,9 +290,7 @@ def _random(
     structure = segformer.structure_of(config, head, len(labels))
     _require_rgb(structure, identity)
     return Checkpoint(
-        source=Source(
-            identity, None, random_weights.sha256(random_weights.draw(structure, RANDOM_SEED)), random_weights=True
-        ),
+        source=Source(identity, None, random_weights.sha256(structure, RANDOM_SEED), random_weights=True),
         structure=structure,
         config=config,
         preprocessing=preprocessing,

@@ -26,21 +26,31 @@ _PACKAGES = (
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _THRESHOLD = 256 << 10
+_ours = False
 
 _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
-def give_freed_memory_back() -> None:
-    """Have this process give large freed blocks back to the system, which on Linux it otherwise mostly keeps.
+def claim_process() -> None:
+    """Say that no other program's code runs in this process, as the command line does when it starts."""
+    global _ours
+    _ours = True
 
-    glibc maps blocks from a threshold on, and raises it with every larger one freed, up to 32 MiB: what is freed
-    below stays in its heap, in pieces (mallopt(3), M_MMAP_THRESHOLD). A fixed threshold takes a third off the peak of a
-    build of B5. For a process of our own alone: it cannot be undone. Without glibc nothing happens.
+
+def give_freed_memory_back() -> None:
+    """Give what has been freed back to the system, which glibc otherwise mostly keeps; without glibc do nothing.
+
+    In a process of our own what is freed from here on is given back at once, too. glibc maps blocks from a threshold
+    on, and raises that with every larger one freed, up to 32 MiB: what is freed below stays in its heap, in pieces,
+    such as the weights that ONNX Runtime has packed. The threshold is fixed here, which cannot be undone, and costs
+    programs that allocate much and often (mallopt(3), M_MMAP_THRESHOLD; malloc_trim(3)).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _THRESHOLD)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim") and hasattr(library, "mallopt"):
+        library.malloc_trim(0)
+        if _ours:
+            library.mallopt(_M_MMAP_THRESHOLD, _THRESHOLD)
 
 
 def processor() -> str:

@@ -121,6 +121,7 @@ def rebuild(
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
         del graph, portable, recipe
         gc.collect()  # a graph's nodes and values hold each other, and the engine is about to load the weights itself
+        machine.give_freed_memory_back()
         manifest = finish(folder, manifest, progress)
     return Bundle(Path(out), manifest)
 

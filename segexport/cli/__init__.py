@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import segexport
+from segexport import machine
 from segexport.cli import build, doctor, evaluate, finetune, use
 from segexport.cli.console import err, out
 from segexport.errors import SegexportError, SegexportWarning
@@ -46,6 +47,7 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
+    machine.claim_process()
 
 
 def _warnings_once() -> Callable[..., None]:

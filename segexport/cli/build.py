@@ -131,7 +131,6 @@ def build(
         raise ContractError("name what to build from: --model CHECKPOINT, or --from-bundle DIR, and not both")
     if ignore_unused and from_bundle is not None:
         raise ContractError("a bundle has no unused tensors: leave out --ignore-unused")
-    from segexport import machine
     from segexport.asked import require_precision
     from segexport.engines import choose
     from segexport.files import require_absent
@@ -175,7 +174,6 @@ def build(
     asked: Any = precision.value if precision else None
     found = None
     require_absent(out_dir, overwrite)
-    machine.give_freed_memory_back()
     with steps(err) as progress:
         # What the arguments and the checkpoint alone tell is refused before anything heavy is imported.
         source: Any = from_bundle
@@ -186,9 +184,10 @@ def build(
             progress("reading the checkpoint")
             source = _checkpoint(model, options)
         from segexport.report import summary
-        from segexport.tuning import run
 
         if precision is Precision.auto:
+            from segexport.tuning import run
+
             search = run.Search(
                 required(data, "--data"), required(calibration, "--calibration"), confirm, budget, samples, seed
             )

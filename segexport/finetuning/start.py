@@ -115,10 +115,11 @@ def _random(name: str, labels: Labels, revision: str | None, seed: int, options:
             config = read_config(found.folder)
             preprocessing = read_processor(found.folder, preprocessing.size)[0]
     config = _config(config, labels, options)
-    tensors = random_weights.draw(segformer.structure_of(config, "segmentation", len(labels)), seed)
+    structure = segformer.structure_of(config, "segmentation", len(labels))
+    tensors = random_weights.draw(structure, seed)
     network: Any = pytorch.complete_model("semantic-segmentation", config, tensors, identity)
     parameters = _parameters(network, tensors)
-    source = Source(identity, None, random_weights.sha256(tensors), random_weights=True)
+    source = Source(identity, None, random_weights.sha256(structure, seed), random_weights=True)
     line = f"all {len(parameters)} tensors newly initialised from seed {seed}, as the SegFormer authors do (as asked)"
     return Start(network.train(), source, preprocessing, (line,), parameters)
 
@@ -214,7 +215,7 @@ def _refuse_holes(missing: set[str], found: _Weights, has_last: bool) -> None:
     if holes:
         raise CheckpointError(
             f"{found.source.id} lacks {len(holes)} weights ({some(sorted(holes))}): pass a complete checkpoint, or "
-            " --random-init to train from random weights"
+            "--random-init to train from random weights"
         )
 
 

@@ -7,9 +7,12 @@ It needs no torch, and is the same with torch installed. `bench` goes on compari
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from segexport import machine
 from segexport.checkpoint import Checkpoint
 from segexport.decision import Decision
 from segexport.images import UInt8, resize_image
@@ -17,8 +20,8 @@ from segexport.reference.forward import Floats, Tensors, logits, upsampled_posit
 from segexport.segformer import Structure
 from segexport.spec import Contract, Preprocessing, Size
 
-_PLANES = 16
-"""Classes that are upsampled at a time."""
+_ROWS = 16
+"""Rows of pixels that are decided at a time."""
 
 
 def decide(checkpoint: Checkpoint, tensors: Tensors, contract: Contract, rgb: UInt8) -> Decision:
@@ -72,17 +75,16 @@ def _without_margins(found: Floats, contract: Contract, structure: Structure) ->
 
 
 def _best(found: Floats, size: Size) -> Decision:
-    """The class with the largest logit at every pixel of `size`."""
-    height, width, classes = found.shape
+    """The class with the largest logit at every pixel of `size`, the first of equal ones."""
+    height, width, _ = found.shape
     rows, columns = upsampled_positions(height, size[0]), upsampled_positions(width, size[1])
-    largest = np.full(size, -np.inf, np.float32)
-    mask = np.zeros(size, np.uint8)
-    for first in range(0, classes, _PLANES):
-        planes = np.ascontiguousarray(found[..., first : first + _PLANES].transpose(2, 0, 1))
-        full = rows @ planes @ columns.T
-        ids = full.argmax(0)
-        values = np.take_along_axis(full, ids[None], 0)[0]
-        better = values > largest
-        largest[better] = values[better]
-        mask[better] = (first + ids[better]).astype(np.uint8)
+    planes = np.ascontiguousarray(found.transpose(2, 0, 1))
+    mask = np.empty(size, np.uint8)
+
+    def compute(start: int) -> None:
+        block = slice(start, start + _ROWS)
+        mask[block] = (rows[block] @ planes @ columns.T).argmax(0)
+
+    with ThreadPoolExecutor(machine.cores()) as pool:
+        list(pool.map(compute, range(0, size[0], _ROWS)))
     return mask

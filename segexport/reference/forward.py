@@ -10,8 +10,9 @@ modules of NVlabs/SegFormer (`mix_transformer.py`) and mmsegmentation (`mit.py`,
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
@@ -24,8 +25,11 @@ from segexport.segformer.names import disk_name
 Floats = npt.NDArray[np.float32]
 Tensors = Mapping[str, Floats]
 
-_ROWS = 4096
-"""Rows of a product, or of an attention's scores, that are computed at a time: the same ones on every machine."""
+_BLOCK = 1 << 18
+"""Numbers that are computed at a time, so that they stay in a core's cache: the same blocks on every machine."""
+
+_QUERIES = 1024
+"""Rows of an attention's scores that are computed at a time."""
 
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 """Abramowitz and Stegun 1964, 7.1.26: erf to 1.5e-7."""
@@ -70,7 +74,7 @@ def upsampled_positions(count: int, wanted: int) -> Floats:
 
 
 class _Network:
-    """Planes are [height, width, channels], tokens [height * width, channels]."""
+    """Planes are [height, width, channels]. What is computed of a block of rows is written where it belongs."""
 
     def __init__(self, structure: Structure, tensors: Tensors, pool: Executor) -> None:
         self._structure = structure
@@ -91,54 +95,91 @@ class _Network:
         return found
 
     def decode_head(self, planes: list[Floats]) -> Floats:
-        """Stages are concatenated from the last to the first, so that the first stage's channels come last."""
+        """Stages are concatenated from the last to the first, so that the first stage's channels come last.
+
+        The fusing layer is applied to each stage before that is upsampled, as both are linear and one acts on channels
+        alone, the other on places.
+        """
         height, width, _ = planes[0].shape
         fuse = self._tensor("decode_head.linear_fuse.weight")[:, :, 0, 0]
-        total: Floats = np.zeros((height, width, len(fuse)), np.float32)
+        scale, offset = (self._tensor(f"decode_head.batch_norm.{kind}") for kind in ("weight", "bias"))
+        mean, variance = (self._tensor(f"decode_head.batch_norm.running_{kind}") for kind in ("mean", "var"))
+        deviation = np.sqrt(variance + np.float32(1e-5))
+        weight, bias = (self._tensor(f"decode_head.classifier.{kind}") for kind in ("weight", "bias"))
+        stages = []
         for i, plane in enumerate(planes):
             projected = self.linear(f"decode_head.linear_projections.{i}.proj", plane)
             if self._structure.style == "mmsegmentation":
                 projected = np.maximum(projected, 0)
-            rows, columns = (upsampled_positions(*sides) for sides in zip(plane.shape, (height, width), strict=False))
-            large = columns @ np.tensordot(rows, projected, 1)
             first = (len(planes) - 1 - i) * projected.shape[-1]
-            total += self._product(large, fuse[:, first : first + projected.shape[-1]].T)
-        norm = {kind: self._tensor(f"decode_head.batch_norm.{kind}") for kind in ("weight", "bias")}
-        mean, variance = (self._tensor(f"decode_head.batch_norm.running_{kind}") for kind in ("mean", "var"))
-        # In place: of B5 one such array has a hundred megabytes.
-        total -= mean
-        total /= np.sqrt(variance + np.float32(1e-5))
-        total *= norm["weight"]
-        total += norm["bias"]
-        np.maximum(total, 0, out=total)
-        weight = self._tensor("decode_head.classifier.weight")[:, :, 0, 0]
-        found = self._product(total, weight.T)
-        found += self._tensor("decode_head.classifier.bias")
+            fused = self._product(projected, fuse[:, first : first + projected.shape[-1]].T)
+            stages.append((fused, *map(upsampled_positions, plane.shape[:2], (height, width))))
+        found: Floats = np.empty((height, width, len(weight)), np.float32)
+
+        def compute(block: slice) -> None:
+            total: Floats = np.zeros((len(found[block]), width, len(fuse)), np.float32)
+            for fused, rows, columns in stages:
+                total += columns @ np.tensordot(rows[block], fused, 1)
+            total -= mean
+            total /= deviation
+            total *= scale
+            total += offset
+            np.maximum(total, 0, out=total)
+            scores = total.reshape(-1, len(fuse)) @ weight[:, :, 0, 0].T
+            found[block] = (scores + bias).reshape(-1, width, len(weight))
+
+        self._each_block(height, width * len(fuse), compute)
         return found
 
     def linear(self, name: str, value: Floats) -> Floats:
-        found = self._product(value, self._tensor(f"{name}.weight").T)
-        found += self._tensor(f"{name}.bias")
-        return found
+        """[..., channels] -> [..., outputs]."""
+        return self._product(value, self._tensor(f"{name}.weight").T, self._tensor(f"{name}.bias"))
 
-    def _product(self, value: Floats, matrix: Floats) -> Floats:
-        """`value @ matrix`, blocks of rows at a time, on as many cores as there are."""
+    def _product(self, value: Floats, matrix: Floats, bias: Floats | None = None) -> Floats:
         rows = value.reshape(-1, value.shape[-1])
         found: Floats = np.empty((len(rows), matrix.shape[1]), np.float32)
 
-        def compute(start: int) -> None:
-            np.matmul(rows[start : start + _ROWS], matrix, out=found[start : start + _ROWS])
+        def compute(block: slice) -> None:
+            np.matmul(rows[block], matrix, out=found[block])
+            if bias is not None:
+                found[block] += bias
 
-        list(self._pool.map(compute, range(0, len(rows), _ROWS)))
+        self._each_block(len(rows), matrix.shape[1], compute)
         return found.reshape(*value.shape[:-1], matrix.shape[1])
 
     def _block(self, name: str, planes: Floats, stage: int) -> Floats:
         normed = self._layer_norm(f"{name}.layernorm_before", planes)
         planes = planes + self._attention(f"{name}.attention", normed, stage)
         normed = self._layer_norm(f"{name}.layernorm_after", planes)
-        hidden = self._depthwise(f"{name}.mlp.dwconv.dwconv", self.linear(f"{name}.mlp.fc1", normed))
-        hidden = np.maximum(hidden, 0) if self._structure.activation == "relu" else _gelu(hidden)
-        return planes + self.linear(f"{name}.mlp.fc2", hidden)
+        planes += self._feed_forward(f"{name}.mlp", normed)
+        return planes
+
+    def _feed_forward(self, name: str, planes: Floats) -> Floats:
+        """A linear layer, a 3x3 kernel for each channel with zeros around, the activation, a linear layer."""
+        height, width, channels = planes.shape
+        hidden = np.pad(self.linear(f"{name}.fc1", planes), ((1, 1), (1, 1), (0, 0)))
+        kernel, kernel_bias = (self._tensor(f"{name}.dwconv.dwconv.{kind}") for kind in ("weight", "bias"))
+        weight, bias = (self._tensor(f"{name}.fc2.{kind}") for kind in ("weight", "bias"))
+        activation = _relu if self._structure.activation == "relu" else _gelu
+        found: Floats = np.empty_like(planes)
+
+        def compute(block: slice) -> None:
+            rows = len(found[block])
+            total: Floats = np.empty((rows, width, len(kernel)), np.float32)
+            product = np.empty_like(total)
+            total[:] = kernel_bias
+            for row in range(3):
+                for column in range(3):
+                    first = block.start + row
+                    np.multiply(
+                        hidden[first : first + rows, column : column + width], kernel[:, 0, row, column], out=product
+                    )
+                    total += product
+            active = activation(total).reshape(-1, len(kernel))
+            found[block] = (active @ weight.T + bias).reshape(rows, width, channels)
+
+        self._each_block(height, width * len(kernel), compute)
+        return found
 
     def _attention(self, name: str, planes: Floats, stage: int) -> Floats:
         heads, side = self._structure.heads[stage], self._structure.reductions[stage]
@@ -153,15 +194,18 @@ class _Network:
             for kind, source in (("q", planes), ("k", shorter), ("v", shorter))
         )
         found: Floats = np.empty_like(queries)
-        for head in range(heads):
-            for start in range(0, len(queries), _ROWS):
-                rows = slice(start, start + _ROWS)
-                scores = queries[rows, head] @ keys[:, head].T
-                scores /= np.float32(math.sqrt(each))
-                scores -= scores.max(-1, keepdims=True)
-                np.exp(scores, out=scores)
-                scores /= scores.sum(-1, keepdims=True)
-                found[rows, head] = scores @ values[:, head]
+
+        def compute(part: tuple[int, int]) -> None:
+            head, start = part
+            rows = slice(start, start + _QUERIES)
+            scores = queries[rows, head] @ keys[:, head].T
+            scores /= np.float32(math.sqrt(each))
+            scores -= scores.max(-1, keepdims=True)
+            np.exp(scores, out=scores)
+            scores /= scores.sum(-1, keepdims=True)
+            found[rows, head] = scores @ values[:, head]
+
+        list(self._pool.map(compute, itertools.product(range(heads), range(0, len(queries), _QUERIES))))
         return self.linear(f"{name}.o_proj", found.reshape(height, width, channels))
 
     def _layer_norm(self, name: str, value: Floats) -> Floats:
@@ -170,43 +214,63 @@ class _Network:
         inner = "patch_embeddings" in name or "attention" in name
         if self._structure.style == "mmsegmentation" or (self._structure.style == "nvlabs" and not inner):
             epsilon = 1e-6
-        found: Floats = value - value.mean(-1, keepdims=True)
-        found /= np.sqrt(np.square(found).mean(-1, keepdims=True) + np.float32(epsilon))
-        found *= self._tensor(f"{name}.weight")
-        found += self._tensor(f"{name}.bias")
+        weight, bias = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
+        found: Floats = np.empty_like(value)
+
+        def compute(block: slice) -> None:
+            centred = value[block] - value[block].mean(-1, keepdims=True)
+            centred /= np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(epsilon))
+            centred *= weight
+            np.add(centred, bias, out=found[block])
+
+        self._each_block(len(value), math.prod(value.shape[1:]), compute)
         return found
 
     def _convolution(self, name: str, planes: Floats, side: int, stride: int, padding: int) -> Floats:
-        weight = self._tensor(f"{name}.weight")
+        weight, bias = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
         padded = np.pad(planes, ((padding, padding), (padding, padding), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), (0, 1))[::stride, ::stride]
-        columns = windows.reshape(*windows.shape[:2], -1)  # channels, rows, columns: as the kernel has them
-        return self._product(columns, weight.reshape(len(weight), -1).T) + self._tensor(f"{name}.bias")
+        height, width = windows.shape[:2]
+        matrix = weight.reshape(len(weight), -1).T  # channels, rows, columns: as the windows have them
+        found: Floats = np.empty((height, width, len(weight)), np.float32)
 
-    def _depthwise(self, name: str, planes: Floats) -> Floats:
-        """A 3x3 kernel for each channel, with zeros around."""
-        weight = self._tensor(f"{name}.weight")[:, 0]
-        height, width, _ = planes.shape
-        padded = np.pad(planes, ((1, 1), (1, 1), (0, 0)))
-        total: Floats = np.broadcast_to(self._tensor(f"{name}.bias"), planes.shape).copy()
-        for row in range(3):
-            for column in range(3):
-                total += padded[row : row + height, column : column + width] * weight[:, row, column]
-        return total
+        def compute(block: slice) -> None:
+            product = windows[block].reshape(-1, len(matrix)) @ matrix
+            found[block] = (product + bias).reshape(-1, width, len(weight))
+
+        self._each_block(height, width * len(matrix), compute)
+        return found
+
+    def _each_block(self, rows: int, row_size: int, compute: Callable[[slice], None]) -> None:
+        """Compute all rows, so many at a time that they hold `_BLOCK` numbers, on as many cores as there are."""
+        count = max(1, _BLOCK // row_size)
+        list(self._pool.map(compute, (slice(start, start + count) for start in range(0, rows, count))))
 
     def _tensor(self, name: str) -> Floats:
         return self._tensors[disk_name(name)]
 
 
+def _relu(value: Floats) -> Floats:
+    found: Floats = np.maximum(value, 0)
+    return found
+
+
 def _gelu(value: Floats) -> Floats:
     """x / 2 (1 + erf(x / sqrt(2)))."""
-    size = np.abs(value) * np.float32(math.sqrt(0.5))
-    place = 1 / (1 + np.float32(0.3275911) * size)
-    series = np.zeros_like(place)
+    size = np.abs(value)
+    size *= np.float32(math.sqrt(0.5))
+    place = size * np.float32(0.3275911)
+    place += 1
+    np.reciprocal(place, out=place)
+    series: Floats = np.zeros_like(place)
     for factor in reversed(_ERF):
-        series = (series + np.float32(factor)) * place
-    series *= np.exp(-np.square(size))
-    found: Floats = np.copysign(1 - series, value)
+        series += np.float32(factor)
+        series *= place
+    np.square(size, out=size)
+    np.negative(size, out=size)
+    series *= np.exp(size, out=size)
+    np.subtract(1, series, out=series)
+    found: Floats = np.copysign(series, value)
     found += 1
     found *= np.float32(0.5) * value
     return found

@@ -22,6 +22,9 @@ from segexport.segformer.structure import Structure
 
 Tensor = npt.NDArray[np.float32]
 
+_VERSION = 1
+"""Of how weights are drawn: another number where that changes."""
+
 
 def draw(structure: Structure, seed: int, only: Container[str] | None = None) -> dict[str, Tensor]:
     """Every tensor of `parameters(structure)`, or those among `only`, float32, by its name on disk.
@@ -33,12 +36,16 @@ def draw(structure: Structure, seed: int, only: Container[str] | None = None) ->
     return {name: _draw(name, shape, shapes, seed) for name, shape in shapes.items() if only is None or name in only}
 
 
-def sha256(tensors: Mapping[str, npt.NDArray[np.generic]]) -> str:
-    """SHA-256 over every tensor's name, shape and bytes: the identity of weights that are in no file."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tensor.shape}".encode())
-        digest.update(np.ascontiguousarray(tensor).data)
+def sha256(structure: Structure, seed: int) -> str:
+    """What identifies the weights that `draw` gives, without drawing them all.
+
+    It covers what they are drawn from, names, shapes and the seed, and the numbers of the first tensor, which tell
+    whether this NumPy draws as another did.
+    """
+    shapes = parameters(structure)
+    (first,) = draw(structure, seed, only=[next(iter(shapes))]).values()
+    digest = hashlib.sha256(f"{_VERSION} {seed} {sorted(shapes.items())}".encode())
+    digest.update(first.tobytes())
     return digest.hexdigest()
 
 

@@ -13,9 +13,10 @@ from segexport import scenes
 from segexport.errors import CheckpointError
 from segexport.finetuning.start import start
 from segexport.palette import palette_for
+from segexport.segformer import Structure, random_weights
 from segexport.spec import Labels
 from tests.original.files import original_tensors, write
-from tests.support.torch_files import weights_sha256
+from tests.support.torch_files import digest_of, weights_sha256
 from tests.test_checkpoint import as_pickle, edit_json, edit_tensors, without
 
 ENCODER = 16 + 4 * 18 + 3 * 4 + 8  # patch embeddings, blocks, reductions, norms of the small checkpoint
@@ -157,7 +158,9 @@ def test_random_weights_are_the_authors(name: str) -> None:
     found = start(name, labels(5), random_init=True)
     assert torch.equal(before, torch.random.get_rng_state())
     assert found.source.random_weights
-    assert weights_sha256(found.model) == found.source.weights_sha256
+    structure = Structure.of_config(found.model.config.to_dict(), "segmentation", 5)
+    assert weights_sha256(found.model) == digest_of(random_weights.draw(structure, 0))
+    assert found.source.weights_sha256 == random_weights.sha256(structure, 0) != random_weights.sha256(structure, 1)
     assert "newly initialised from seed 0" in found.report[0]
     assert len(found.new) == len(list(found.model.parameters()))
     for module_name, module in found.model.segformer.named_modules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -61,9 +62,16 @@ def assert_same_bits(found: Any, expected: Any) -> None:
 
 
 def weights_sha256(model: Any) -> str:
-    """The identity of a model's weights as `segformer.random_weights.sha256` gives it, whatever torch calls them."""
+    """A digest of a model's weights, whatever the installed transformers calls them."""
     from segexport.segformer.names import COUNTER, disk_name
-    from segexport.segformer.random_weights import sha256
 
     tensors = as_numpy(model.state_dict())
-    return sha256({disk_name(name): tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)})
+    return digest_of({disk_name(name): tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)})
+
+
+def digest_of(tensors: Mapping[str, Array]) -> str:
+    """The same digest of tensors by their names on disk."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tensor.shape}".encode() + tensor.tobytes())
+    return digest.hexdigest()
