@@ -46,6 +46,8 @@ def give_freed_memory_back() -> None:
     such as the weights that ONNX Runtime has packed. The threshold is fixed here, which cannot be undone, and costs
     programs that allocate much and often (mallopt(3), M_MMAP_THRESHOLD; malloc_trim(3)).
     """
+    if not sys.platform.startswith("linux"):
+        return
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim") and hasattr(library, "mallopt"):
         library.malloc_trim(0)
