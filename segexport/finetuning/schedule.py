@@ -18,6 +18,7 @@ class Schedule:
         self._seconds = None if recipe.minutes is None else 60 * recipe.minutes
         self._before = 0.0
         self._start = time.monotonic()
+        self._decided = -1, False
 
     def begin(self, before: float = 0.0) -> None:
         """Start the clock, of a training of which the share `before` was done earlier."""
@@ -39,5 +40,7 @@ class Schedule:
         return rising * float((1 - share) ** self._recipe.power)
 
     def coarse(self, step: int) -> bool:
-        """Whether `step` is one of those at half the resolution."""
-        return self.share(step) < self._recipe.coarse
+        """Whether `step` is one of those at half the resolution: decided once, as the clock runs on within a batch."""
+        if self._decided[0] != step:
+            self._decided = step, self.share(step) < self._recipe.coarse
+        return self._decided[1]

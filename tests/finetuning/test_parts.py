@@ -172,3 +172,15 @@ def test_confusion_equals_evaluates():
     assert scores["pixel_accuracy"] == pytest.approx(whole.pixel_accuracy())
     Prediction.predictions = found[:1] * 0
     assert compute(Prediction) == {}  # begins anew, and nothing of nothing is scored
+
+
+def test_a_step_has_one_resolution_although_the_clock_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("segexport.finetuning.schedule.time.monotonic", lambda: now)
+    schedule = Schedule(dataclasses.replace(Recipe(), minutes=1, coarse=0.5))
+    schedule.begin()
+    now = 29.0
+    assert schedule.coarse(7)
+    now = 31.0
+    assert schedule.coarse(7), "the rest of the batch"
+    assert not schedule.coarse(8)
