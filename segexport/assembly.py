@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from segexport import golden, passes
+from segexport import golden, machine, passes
 from segexport.bundle import (
     CACHE,
     CALIBRATION,
@@ -131,6 +131,7 @@ def _with_derived(manifest: Manifest, derived: Derived, class_map: ClassMap) -> 
 
 def finish(folder: Path, manifest: Manifest, progress: Progress) -> Manifest:
     """Build for the engine, record what it makes of the golden image, and seal the bundle. The manifest it has then."""
+    machine.give_freed_memory_back()
     facts = manifest.engine
     can_run = bool(info(facts.name).devices) and (facts.plan is None or fits(facts.plan, gpu_named(None, facts.name)))
     if not can_run:

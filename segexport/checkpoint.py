@@ -238,7 +238,7 @@ def _from_folder(folder: Path, identity: str, commit: str | None, ignore_unused:
     head = _head(folder, config, shapes)
     labels = label_names(config, str(folder))
     _check_labels(folder, config, head, shapes, len(labels))
-    structure = segformer.structure_of(config, head, len(labels))
+    structure = segformer.Structure.of_config(config, head, len(labels))
     _require_rgb(structure, str(folder))
     ignored, note = account(structure, shapes, ignore_unused, str(folder))
     preprocessing, reduce, assumed = read_processor(folder, (512, 512))
@@ -287,7 +287,7 @@ def _random(
     architecture = names.CLASSES.get((config.get("architectures") or [""])[0], "semantic-segmentation")
     labels = label_names(config, identity)
     head: Head = "classification" if architecture == "image-classification" else "segmentation"
-    structure = segformer.structure_of(config, head, len(labels))
+    structure = segformer.Structure.of_config(config, head, len(labels))
     _require_rgb(structure, identity)
     return Checkpoint(
         source=Source(identity, None, random_weights.sha256(structure, RANDOM_SEED), random_weights=True),

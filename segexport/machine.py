@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import sys
@@ -46,6 +47,7 @@ def give_freed_memory_back() -> None:
     such as the weights that ONNX Runtime has packed. The threshold is fixed here, which cannot be undone, and costs
     programs that allocate much and often (mallopt(3), M_MMAP_THRESHOLD; malloc_trim(3)).
     """
+    gc.collect()  # a graph's nodes and values hold each other
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import shutil
 from pathlib import Path
 
@@ -119,9 +118,7 @@ def rebuild(
             manifest = _with_copied(bundle, folder, manifest)
         else:
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
-        del graph, portable, recipe
-        gc.collect()  # a graph's nodes and values hold each other, and the engine is about to load the weights itself
-        machine.give_freed_memory_back()
+        del graph, portable, recipe  # the engine is about to load the weights itself
         manifest = finish(folder, manifest, progress)
     return Bundle(Path(out), manifest)
 

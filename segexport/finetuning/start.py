@@ -90,7 +90,7 @@ def start(
     found = _read(str(model), revision)
     config = _config(found.config, labels, options)
     tensors, left_out = _chosen(found, labels)
-    structure = segformer.structure_of(config, "segmentation", len(labels))
+    structure = segformer.Structure.of_config(config, "segmentation", len(labels))
     missing = {name for name in segformer.parameters(structure) if name not in tensors}
     _refuse_holes(missing, found, _LAST + "weight" in tensors)
     new = random_weights.draw(structure, seed, only=missing)
@@ -115,7 +115,7 @@ def _random(name: str, labels: Labels, revision: str | None, seed: int, options:
             config = read_config(found.folder)
             preprocessing = read_processor(found.folder, preprocessing.size)[0]
     config = _config(config, labels, options)
-    structure = segformer.structure_of(config, "segmentation", len(labels))
+    structure = segformer.Structure.of_config(config, "segmentation", len(labels))
     tensors = random_weights.draw(structure, seed)
     network: Any = pytorch.complete_model("semantic-segmentation", config, tensors, identity)
     parameters = _parameters(network, tensors)
@@ -187,7 +187,7 @@ def _head_of(tensors: dict[str, npt.NDArray[Any]]) -> str | None:
 
 def _chosen(found: _Weights, labels: Labels) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
     """The tensors to load, and in words those that are not."""
-    known = segformer.parameters(segformer.structure_of(found.config, "segmentation", len(labels)))
+    known = segformer.parameters(segformer.Structure.of_config(found.config, "segmentation", len(labels)))
     kept = {key: value for key, value in found.tensors.items() if key in known or key.endswith(names.COUNTER)}
     left_out = list(found.left_out)
     others = [key for key in found.tensors if key not in kept and not key.startswith(f"{names.CLASSIFIER}.")]

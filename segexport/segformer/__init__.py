@@ -5,7 +5,7 @@ checked        stages,      names and     the graph, from
                grid, head   shapes        tensors alone
 """
 
-from segexport.segformer.config import check, read_config, structure_of
+from segexport.segformer.config import check, read_config
 from segexport.segformer.parameters import parameters
 from segexport.segformer.structure import HEADS, Head, Structure, Style
 
@@ -17,5 +17,4 @@ __all__ = [
     "check",
     "parameters",
     "read_config",
-    "structure_of",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from segexport.errors import CheckpointError
-from segexport.segformer.structure import DEFAULTS, Activation, Head, Structure
+from segexport.segformer.structure import DEFAULTS, Activation, Structure
 
 MAX_LABELS = 65536
 MAX_NUMBERS = 2_000_000_000
@@ -73,11 +73,6 @@ def check(config: Mapping[str, Any], where: str) -> None:
         problems = [f"depths and widths make a network of {size:.1e} weights: correct them (B5 has 8.5e7)"]
     if problems:
         raise CheckpointError("\n".join(f"{where}: {problem}" for problem in problems))
-
-
-def structure_of(config: Mapping[str, Any], head: Head | None, classes: int | None) -> Structure:
-    """The structure that a checked configuration describes."""
-    return Structure.of_config(config, head, classes)
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ def _of_names(where: str, config: Mapping[str, Any], tensors: Mapping[str, npt.N
     if head is None and _has_decode_head(tensors):
         head = "segmentation"
     classes = None if head is None else len(tensors.get(f"{names.LAST_LAYERS[head]}.weight", ()))
-    structure = segformer.structure_of(config, head, classes)
+    structure = segformer.Structure.of_config(config, head, classes)
     needed = segformer.parameters(structure)
     missing = sorted(needed.keys() - tensors.keys())
     others = sorted(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from segexport import checkpoint as checkpoints
 from segexport.errors import CheckpointError
-from segexport.segformer import check, read_config, structure_of
+from segexport.segformer import Structure, check, read_config
 from tests.support.structures import STRUCTURES
 
 GOOD = STRUCTURES["tiny"].config([f"class {i}" for i in range(10)])
@@ -91,7 +91,7 @@ def test_keys_that_are_not_there_are_transformers_defaults() -> None:
     from transformers import SegformerConfig
 
     check({}, "config.json")
-    structure = structure_of({}, "segmentation", 150)
+    structure = Structure.of_config({}, "segmentation", 150)
     settings = SegformerConfig()
     for key, value in structure.config([]).items():
         if key not in ("id2label", "label2id", "architectures", "layer_norm_eps", "model_type"):
@@ -136,5 +136,5 @@ def test_whatever_stands_there_is_taken_or_refused(changes: dict[str, Any]) -> N
     if refusal:
         assert all(line.startswith("config.json: ") for line in refusal.splitlines())
         return
-    structure = structure_of(config, "segmentation", 3)
+    structure = Structure.of_config(config, "segmentation", 3)
     assert structure.stages == len(structure.sizes((512, 512)))
