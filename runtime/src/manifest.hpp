@@ -13,7 +13,7 @@
 
 namespace segexport::detail {
 
-constexpr int kSchema = 5;                                       // the newest that is read: segexport.bundle.SCHEMA
+constexpr int kSchema = 6;                                       // the newest that is read: segexport.bundle.SCHEMA
 constexpr std::size_t kLongestManifest = std::size_t{16} << 20;  // bytes
 
 // What a TensorRT plan was built for: segexport.bundle.PlanFacts.

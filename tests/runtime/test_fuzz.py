@@ -1,4 +1,4 @@
-"""The readers of a bundle's text files stand any bytes: fuzzed for seconds here, for a minute by the slow test.
+"""The readers of a bundle's text files stand any bytes: fuzzed for seconds, and for a minute.
 
 With the driver of runtime/tests/fuzz and g++, which keeps what reaches new code, or with libFuzzer where clang has it.
 """
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime import sanitized
+from tests.support import sanitized
+from tests.support.runtime import RUNTIME
 
-FUZZ = sanitized.RUNTIME / "tests" / "fuzz"
+FUZZ = RUNTIME / "tests" / "fuzz"
 SEED = 20261122
 NEEDS = {"manifest": ("manifest",), "sums": ("bundle", "manifest", "sha256")}
 
@@ -64,14 +65,14 @@ def test_a_minute_of_libfuzzer(tmp_path: Path) -> None:
     trial = ["clang++", *flags, str(tmp_path / "empty.cpp"), "-o", str(tmp_path / "empty")]
     if shutil.which("clang++") is None or subprocess.run(trial, check=False, capture_output=True).returncode != 0:
         pytest.skip("needs clang++ with libFuzzer")
-    sources = [FUZZ / "manifest_fuzz.cpp", sanitized.RUNTIME / "src" / "manifest.cpp"]
+    sources = [FUZZ / "manifest_fuzz.cpp", RUNTIME / "src" / "manifest.cpp"]
     sanitized.compile_("-O1", *flags, *sources, "-o", tmp_path / "manifest", compiler="clang++")
     sanitized.run(tmp_path / "manifest", "-max_total_time=60", f"-seed={SEED}", cwd=tmp_path)
 
 
 @pytest.mark.slow
 def test_the_longest_manifests_take_bounded_memory(tmp_path: Path) -> None:
-    parts = [sanitized.RUNTIME / "tests" / "manifest_limits_test.cpp", sanitized.RUNTIME / "src" / "manifest.cpp"]
+    parts = [RUNTIME / "tests" / "manifest_limits_test.cpp", RUNTIME / "src" / "manifest.cpp"]
     sanitized.compile_("-O2", *parts, "-o", tmp_path / "limits")
     sanitized.run(tmp_path / "limits")
 

@@ -1,19 +1,14 @@
 """The C++ runtime's TensorRT backend, where there is no GPU.
 
-Its source is compiled against NVIDIA's headers, run on a stand-in for a GPU (runtime/tests/tensorrt/stand_in.hpp says
-what that shows, and what it cannot), linked with the real TensorRT for RTX, and what it says is compared with what
-Python says in the same place.
-
-NVIDIA's headers are in `../shared/tensorrt-headers` beside the checkout, a folder for each version, or where the
-environment variable TENSORRT_HEADERS says.
+Its source is compiled against declarations of our own (test_tensorrt_headers.py), run on a stand-in for a GPU
+(runtime/tests/tensorrt/stand_in.hpp says what that shows, and what it cannot), linked with the real TensorRT for RTX,
+and what it says is compared with what Python says in the same place.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,73 +20,12 @@ from segexport.spec import Contract, Labels, Preprocessing, Source
 from segexport.tensorrt import device, loading
 from segexport.tensorrt.device import Gpu, gpus
 from segexport.tensorrt.flavour import FLAVOURS, RTX
+from tests.support.runtime import RUNTIME
+from tests.support.tensorrt_backend import BACKEND, STAND_IN, STRICT, done, includes, tool, toolkit
+from tests.support.tensorrt_headers import cuda_headers, tensorrt_headers
 
-ROOT = Path(__file__).parents[2]
-RUNTIME = ROOT / "runtime"
-BACKEND = RUNTIME / "src" / "tensorrt"
-OURS = RUNTIME / "tests" / "tensorrt"
-HEADERS = Path(os.environ.get("TENSORRT_HEADERS", ROOT.parent / "shared" / "tensorrt-headers"))
-
-STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wno-sign-conversion", "-Werror"]
-DEFAULT = "v10.13.3"
-VERSIONS = ["v10.3.0", DEFAULT, "v11.1"]
+ROOT = RUNTIME.parent
 ARCHITECTURES = ["75", "80", "86", "87", "89", "90", "110", "120"]
-
-slow_but_one = [
-    version if version == DEFAULT else pytest.param(version, marks=pytest.mark.slow) for version in VERSIONS
-]
-
-
-def tool(name: str) -> str:
-    """A program's path."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} here")
-    return found
-
-
-def tensorrt(version: str) -> Path:
-    """The folder of a TensorRT's headers."""
-    folder = HEADERS / version / "include"
-    if not (folder / "NvInferRuntime.h").exists():
-        pytest.skip(f"no TensorRT headers in {folder}: set TENSORRT_HEADERS")
-    return folder
-
-
-def cuda() -> Path:
-    """The CUDA toolkit's folder."""
-    for folder in [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]:
-        if folder and (Path(folder) / "include" / "cuda_runtime_api.h").exists():
-            return Path(folder)
-    pytest.skip("no CUDA headers: install the toolkit, or set CUDA_HOME")
-
-
-def done(*command: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
-    """What a command prints; it must succeed."""
-    words = list(map(str, command))
-    ran = subprocess.run(words, capture_output=True, text=True, check=False, env=env, cwd=cwd)
-    assert ran.returncode == 0, ran.stderr[-4000:] + ran.stdout[-4000:]
-    return ran.stdout
-
-
-def includes(*system_folders: Path) -> list[str]:
-    """Compiler's options for our headers, and for others' whose warnings are not ours."""
-    ours = [f"-I{folder}" for folder in (RUNTIME / "include", RUNTIME / "src", RUNTIME / "tests", OURS)]
-    return ours + [option for folder in system_folders for option in ("-isystem", str(folder))]
-
-
-def stubs(header: Path) -> str:
-    """Classes that implement NvInferImpl.h's interfaces by aborting: what the stand-in does not override."""
-    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
-    lines = ["#include <cstdlib>", "namespace nvinfer1 {"]
-    for name in ("Runtime", "CudaEngine", "ExecutionContext"):
-        found = re.search(rf"class V{name} : public VRoot\s*\{{(.*?)\n\}};", text, re.DOTALL)
-        assert found, f"no V{name} in {header}"
-        functions = re.findall(r"virtual ([^;]*?) noexcept = 0;", found[1])
-        assert len(functions) > 15
-        bodies = [f"    {' '.join(one.split())} noexcept override {{ std::abort(); }}" for one in functions]
-        lines += [f"struct Stub{name} : apiv::V{name} {{", *bodies, "};"]
-    return "\n".join([*lines, "}", ""])
 
 
 @pytest.fixture(scope="module")
@@ -107,25 +41,34 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that says what the backend says."""
     program = tmp_path_factory.mktemp("said") / "said"
-    sources = [OURS / "said.cpp", BACKEND / "driver.cpp", BACKEND / "fitness.cpp"]
+    sources = [STAND_IN / "said.cpp", BACKEND / "driver.cpp", BACKEND / "fitness.cpp"]
     done(tool("g++"), *STRICT, *includes(), *sources, "-ldl", "-o", program)
     return program
 
 
-@pytest.mark.parametrize("version", slow_but_one)
-def test_every_step_on_a_stand_in(version: str, driver: Path, tmp_path: Path) -> None:
-    headers, toolkit, compiler = tensorrt(version), cuda(), tool("g++")
-    (tmp_path / "stubs.hpp").write_text(stubs(headers / "NvInferImpl.h"))
-    sanitizers = "address" if version == DEFAULT else "address,undefined"  # the latter doubles the time to compile
-    sanitized = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-    common = [*includes(tmp_path, headers, toolkit / "include"), *sanitized]
+@pytest.mark.parametrize(
+    ("version", "sanitizers"),
+    [("10.3", None), pytest.param("11.1", "address,undefined", marks=pytest.mark.slow)],
+)
+def test_every_step_on_a_stand_in(version: str, sanitizers: str | None, driver: Path, tmp_path: Path) -> None:
+    """The oldest version, and with sanitizers the newest."""
+    compiler = tool("g++")
+    headers = includes(tensorrt_headers(version, tmp_path / version), cuda_headers(tmp_path / "cuda"))
+    sources = [*sorted(BACKEND.glob("*.cpp")), RUNTIME / "src" / "image.cpp"]
+    sanitized: list[str] = []
+    if sanitizers is None:  # all in one: standard headers are most of what a file costs
+        whole = tmp_path / "backend.cpp"
+        whole.write_text("".join(f'#include "{source}"\n' for source in sources))
+        sources = [whole]
+    else:
+        sanitized = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     objects = []
-    for source in [*sorted(BACKEND.glob("*.cpp")), RUNTIME / "src" / "image.cpp"]:
+    for source in sources:
         objects.append(tmp_path / f"{source.stem}.o")
-        done(compiler, *STRICT, *common, "-c", source, "-o", objects[-1])
+        done(compiler, *STRICT, *headers, *sanitized, "-c", source, "-o", objects[-1])
     for name in ("flow", "cudart", "nvinfer", "kernels"):
         objects.append(tmp_path / f"stand-in-{name}.o")
-        done(compiler, "-std=c++17", *common, "-c", OURS / f"{name}.cpp", "-o", objects[-1])
+        done(compiler, "-std=c++17", *headers, *sanitized, "-c", STAND_IN / f"{name}.cpp", "-o", objects[-1])
     done(compiler, *sanitized, *objects, "-ldl", "-o", tmp_path / "flow")
     env = {**os.environ, "LD_LIBRARY_PATH": str(driver)}
     printed = done(tmp_path / "flow", tmp_path / "bundle", env=env)
@@ -310,13 +253,12 @@ def python_gpu(facts: dict[str, str]) -> Gpu:
     return Gpu(0, facts["here_gpu"], (int(major), int(minor)), 0)
 
 
-def build(folder: Path, version: str, *options: str) -> str:
+def build(folder: Path, headers: Path, *options: str) -> str:
     """The runtime with this backend alone; returns what CMake said when it configured."""
     json = ROOT / ".venv" / "lib"
     found = sorted(json.glob("python3*/site-packages/nlohmann_json/include"))
     configured = done(
-        tool("cmake"),
-        *("-S", RUNTIME, "-B", folder, f"-DTensorRT_ROOT={tensorrt(version).parent}"),
+        *(tool("cmake"), "-S", RUNTIME, "-B", folder, f"-DTensorRT_ROOT={headers}"),
         *("-DSEGEXPORT_TENSORRT=ON", "-DSEGEXPORT_OPENVINO=OFF", "-DSEGEXPORT_WERROR=ON"),
         *("-DSEGEXPORT_EXAMPLES=OFF", "-DSEGEXPORT_TESTS=OFF"),
         *([f"-DSEGEXPORT_JSON_INCLUDE={found[0]}"] if found else []),
@@ -334,10 +276,15 @@ def real_rtx() -> Path:
 
 @pytest.mark.slow
 def test_kernels_for_every_gpu_and_the_real_library(tmp_path: Path) -> None:
-    """nvcc for every architecture; then a program that is linked with TensorRT for RTX says what Python says here."""
+    """nvcc for every architecture; then a program that is linked with TensorRT for RTX says what Python says here.
+
+    The program has the library's functions, and our declarations of its classes, which are laid out otherwise: it sees
+    no GPU, so that it calls none of them.
+    """
     tool("nvcc")
-    toolkit, library = cuda(), real_rtx()
-    build(tmp_path / "build", "v11.1", f"-DSEGEXPORT_TENSORRT_LIBRARY={library}")
+    cuda, library = toolkit(), real_rtx()
+    headers = tensorrt_headers("rtx-1.7", tmp_path / "headers")
+    build(tmp_path / "build", headers, f"-DSEGEXPORT_TENSORRT_LIBRARY={library}")
     known = done("nvcc", "--list-gpu-arch")
     wanted = [one for one in ARCHITECTURES if f"compute_{one}\n" in known]
     cache = (tmp_path / "build" / "CMakeCache.txt").read_text()
@@ -348,27 +295,27 @@ def test_kernels_for_every_gpu_and_the_real_library(tmp_path: Path) -> None:
         assert f"sm_{one}".encode() in objects[0].read_bytes()
     program = tmp_path / "opening"
     done(
-        *(tool("g++"), *STRICT, "-DSEGEXPORT_TENSORRT_RTX", *includes(tensorrt("v11.1"), toolkit / "include")),
-        *(OURS / "opening.cpp", tmp_path / "build" / "libsegexport.a", library, f"-Wl,-rpath,{library.parent}"),
-        *(f"-L{toolkit / 'lib'}", f"-L{toolkit / 'lib64'}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"),
+        *(tool("g++"), *STRICT, "-DSEGEXPORT_TENSORRT_RTX", *includes(headers, cuda / "include")),
+        *(STAND_IN / "opening.cpp", tmp_path / "build" / "libsegexport.a", library, f"-Wl,-rpath,{library.parent}"),
+        *(f"-L{cuda / 'lib'}", f"-L{cuda / 'lib64'}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"),
         *("-o", program),
     )
-    printed = done(program, tmp_path, "tensorrt-rtx", RTX.version(), "sm89").strip()
-    if gpus():
-        pytest.skip(f"there is a GPU here, where it says: {printed}")
+    libraries = Path(os.environ.get("LD_LIBRARY_PATH", ""))
+    _, why = what_python_finds(libraries, CUDA_VISIBLE_DEVICES="")
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    printed = done(program, tmp_path, "tensorrt-rtx", RTX.version(), "sm89", env=env).strip()
     assert printed == (
-        f"tensorrt-rtx cannot run here: {device.why_none()}; the bundle itself is whole: it runs on a machine with sm89"
+        f"tensorrt-rtx cannot run here: {why}; the bundle itself is whole: it runs on a machine with sm89"
     )
-    classic = done(program, tmp_path, "tensorrt", "10.3.0").strip()
+    classic = done(program, tmp_path, "tensorrt", "10.3.0", env=env).strip()
     assert classic.startswith(f"{tmp_path} is for tensorrt, and this build of the runtime has tensorrt-rtx: ")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", VERSIONS)
-def test_headers_alone_make_the_library(version: str, tmp_path: Path) -> None:
+def test_headers_alone_make_the_library(tmp_path: Path) -> None:
     tool("nvcc")
-    cuda()
-    said_so = build(tmp_path, version, "-DCMAKE_CUDA_ARCHITECTURES=87")
+    toolkit()
+    headers = tensorrt_headers("10.3", tmp_path / "headers")
+    said_so = build(tmp_path / "build", headers, "-DCMAKE_CUDA_ARCHITECTURES=87")
     assert "headers without a library" in said_so
-    assert f'version "{version.removeprefix("v")}' in said_so
-    assert (tmp_path / "libsegexport.a").exists()
+    assert (tmp_path / "build" / "libsegexport.a").exists()

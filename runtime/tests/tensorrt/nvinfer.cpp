@@ -1,21 +1,18 @@
-// The stand-in's TensorRT: stand_in.hpp. What it does not override aborts (stubs.hpp, made of NvInferImpl.h).
+// The stand-in's TensorRT: stand_in.hpp. Where no test leads, it aborts.
 
 #include <NvInferRuntime.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <sstream>
 #include <vector>
 
 #include "stand_in.hpp"
-#include "stubs.hpp"
 
 using nvinfer1::DataType;
 using nvinfer1::Dims;
-using nvinfer1::StubCudaEngine;
-using nvinfer1::StubExecutionContext;
-using nvinfer1::StubRuntime;
 using stand_in::counts;
 using stand_in::Inside;
 
@@ -67,11 +64,8 @@ struct Plan {
     }
 };
 
-struct Context final : nvinfer1::IExecutionContext, StubExecutionContext {
-    explicit Context(const Plan& plan_) : plan(plan_) {
-        mImpl = this;
-        ++counts.alive;
-    }
+struct Context final : nvinfer1::IExecutionContext {
+    explicit Context(const Plan& plan_) : plan(plan_) { ++counts.alive; }
     ~Context() noexcept override { --counts.alive; }
 
     bool setOptimizationProfileAsync(int32_t index, cudaStream_t) noexcept override {
@@ -160,11 +154,8 @@ struct Context final : nvinfer1::IExecutionContext, StubExecutionContext {
     std::map<std::string, void*> addresses;
 };
 
-struct Engine final : nvinfer1::ICudaEngine, StubCudaEngine {
-    explicit Engine(Plan plan_) : plan(std::move(plan_)), names(plan.names()) {
-        mImpl = this;
-        ++counts.alive;
-    }
+struct Engine final : nvinfer1::ICudaEngine {
+    explicit Engine(Plan plan_) : plan(std::move(plan_)), names(plan.names()) { ++counts.alive; }
     ~Engine() noexcept override { --counts.alive; }
 
     int32_t getNbIOTensors() const noexcept override { return static_cast<int32_t>(names.size()); }
@@ -186,6 +177,8 @@ struct Engine final : nvinfer1::ICudaEngine, StubCudaEngine {
         return shape({all[at], all[at + 1], all[at + 2], 3});
     }
     int64_t getStreamableWeightsSize() const noexcept override { return 0; }
+    int64_t getWeightStreamingAutomaticBudget() const noexcept override { std::abort(); }
+    bool setWeightStreamingBudgetV2(int64_t) noexcept override { std::abort(); }
     nvinfer1::IExecutionContext* createExecutionContext(
         nvinfer1::ExecutionContextAllocationStrategy) noexcept override {
         const Inside guard;
@@ -196,13 +189,12 @@ struct Engine final : nvinfer1::ICudaEngine, StubCudaEngine {
     const std::vector<std::string> names;
 };
 
-struct Runtime final : nvinfer1::IRuntime, StubRuntime {
-    Runtime() {
-        mImpl = this;
-        ++counts.alive;
-    }
+struct Runtime final : nvinfer1::IRuntime {
+    Runtime() { ++counts.alive; }
     ~Runtime() noexcept override { --counts.alive; }
 
+    void setEngineHostCodeAllowed(bool) noexcept override { std::abort(); }
+    void setDLACore(int32_t) noexcept override { std::abort(); }
     nvinfer1::ICudaEngine* deserializeCudaEngine(void const* blob, std::size_t size) noexcept override {
         const Inside guard;
         if (fails("deserializeCudaEngine")) return nullptr;

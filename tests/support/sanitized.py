@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-RUNTIME = Path(__file__).parents[2] / "runtime"
+from tests.support.runtime import RUNTIME
+
 FLAGS = ["-std=c++17", "-g1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 SOURCES = ("manifest", "bundle", "sha256", "image")
