@@ -23,7 +23,8 @@ from segexport.evaluation.metrics import ConfusionMatrix
 from segexport.images import read_image, read_mask
 from segexport.report import table
 from segexport.spec import Contract, to_json
-from tests.conftest import SIZE, RunCli
+from tests.support.checkpoints import SIZE
+from tests.support.cli import RunCli
 
 
 @pytest.mark.bundle
@@ -45,6 +46,7 @@ def test_a_run_on_the_command_line(bundle: Bundle, data: Path, tmp_path: Path, r
         assert row["latency_ms"]["p50"] >= row["network_ms"]["p50"] > 0
         assert row["peak_memory_bytes"] > 30e6
         assert row["verdict"] in found.out
+        assert (row["batch"], row["calls"], row["agreement_with"]) == (1, 20, "pytorch")
         (beside,) = row["comparisons"]
         assert beside["against"] == "pytorch"
         assert beside["agreement"] == row["agreement"]
@@ -69,8 +71,9 @@ def test_scores_are_those_of_the_masks(bundle: Bundle, data: Path) -> None:
     assert row.miou == matrix.miou()
     assert row.pixel_accuracy == matrix.pixel_accuracy()
     assert row.agreement is None
-    assert row.verdict == "no reference to compare with"
+    assert row.verdict.startswith("no reference to compare with")
     assert result.reference is None
+    assert result.notes == (), "with masks, and without PyTorch because that was asked for"
 
 
 @pytest.mark.bundle
@@ -93,8 +96,8 @@ def test_a_reference_of_pickled_weights_has_their_size(checkpoint: Path, tmp_pat
         (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
     torch.save(load_file(checkpoint / "model.safetensors"), tmp_path / "pytorch_model.bin")
     loaded = segexport.load(tmp_path)
-    _, facts = open_reference_call(to_json(loaded.source), to_json(Contract(SIZE, mask_size=SIZE)), None, None)
-    assert facts["size_bytes"] == (tmp_path / "pytorch_model.bin").stat().st_size
+    opened = open_reference_call(to_json(loaded.source), to_json(Contract(SIZE, mask_size=SIZE)), None, None)
+    assert opened.facts["size_bytes"] == (tmp_path / "pytorch_model.bin").stat().st_size
 
 
 @pytest.mark.slow
@@ -148,7 +151,7 @@ def contender(name: str, precision: str, seconds: float, size: tuple[int, int] =
     return made
 
 
-def scored(bundle: Bundle, contenders: list[Contender], wrong: dict[str, int], images: int = 6) -> Result:
+def scored(bundle: Bundle, contenders: list[Contender], wrong: dict[str, int], images: int = 12) -> Result:
     """The result of contenders of which each has so many wrong pixels of class 1 in every image."""
     truth = np.zeros((4, 16), np.uint8)
     truth[1], truth[2] = 1, 2
@@ -161,8 +164,9 @@ def scored(bundle: Bundle, contenders: list[Contender], wrong: dict[str, int], i
         score(contenders, decisions, Sample(str(index), np.zeros((*SIZE, 3), np.uint8), truth))
     labels = dataclasses.replace(bundle.manifest.labels, names=("Road", "Pole", "Car"), palette=((0, 0, 0),) * LABELS)
     manifest = dataclasses.replace(bundle.manifest, labels=labels)
-    machine = {"processor": "p", "architecture": "a", "cores": 2, "system": "s", "versions": {}, "threads": 1}
+    facts = {"processor": "p", "architecture": "a", "cores": 2, "system": "s", "versions": {}, "threads": 1}
     data = {"path": "d", "images": images, "sha256": "0" * 64}
+    machine = {**facts, "others_share": None}
     return Result(machine, data, "checkpoint", False, rows(contenders, manifest))
 
 
@@ -201,7 +205,7 @@ def test_bundles_are_compared_with_pytorch_and_with_higher_precisions(bundle: Bu
     assert found["small int8"].agreement is None
     assert "class Pole lost: do not use" in found["ov int8"].verdict
     assert found["ov fp32"].verdict == "use this at this size: sees what PyTorch sees, 5.0x as fast as PyTorch"
-    assert "slower than ov fp32 (fp32): do not" in found["ort bf16"].verdict
+    assert "slower than ov fp32 (fp32 on ov): do not" in found["ort bf16"].verdict
 
     text = table.markdown(result)
     assert "| ov int8 | ov fp32 | 4.00 (4.00 to 4.00) |" in text
@@ -218,6 +222,22 @@ def test_one_image_has_no_interval_in_the_json(bundle: Bundle) -> None:
     assert row["miou_interval"] == {"value": row["miou"], "low": None, "high": None}
     assert row["comparisons"][0]["miou_change"]["low"] is None
     assert "one image: no interval" in row["verdict"]
+
+
+@pytest.mark.bundle
+def test_a_round_that_was_cut_short_is_compared_by_the_calls_that_both_made(bundle: Bundle) -> None:
+    """In the last round fp32 was called and fp16 was not; int8 was never called."""
+    fp32, fp16 = contender("ov fp32", "fp32", 0.02), contender("ov fp16", "fp16", 0.01, reference="ov fp32")
+    int8 = contender("ov int8", "int8", 0.005, reference="ov fp32")
+    fp32.whole = [0.02, 0.02, 0.9]
+    fp16.whole = [0.01, 0.01]
+    int8.whole = []
+    first, second = rows([fp32, fp16, int8], bundle.manifest)
+    assert (first.calls, second.calls) == (3, 2)
+    (beside,) = second.comparisons
+    assert beside.speedup.value == pytest.approx(2.0)
+    assert second.agreement_with is None, "nothing was scored"
+    assert second.miou is None
 
 
 def test_percentiles_are_in_milliseconds() -> None:

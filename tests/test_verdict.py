@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexport.bench.result import Comparison, Row, coarseness
+from segexport.bench.result import Comparison, Row, coarseness, spread_doubt
 from segexport.bench.scoring import lost_classes
 from segexport.bench.verdict import verdicts
 from segexport.evaluation.bootstrap import Interval, IouChange
@@ -49,11 +49,14 @@ def row(name: str, ms: float, *comparisons: Comparison, **fields) -> Row:
         "size": SIZE,
         "latency_ms": dict.fromkeys(("p50", "p90", "p99"), ms),
         "network_ms": dict.fromkeys(("p50", "p90", "p99"), ms),
-        "throughput_ips": 1.0,
+        "batch": 1,
+        "calls": 20,
+        "throughput": 1.0,
         "miou": 0.6,
         "pixel_accuracy": 0.9,
         "per_class_iou": CLASSES,
         "agreement": None,
+        "agreement_with": None,
         "size_bytes": 1,
         "peak_memory_bytes": 1,
         "verdict": "",
@@ -64,7 +67,7 @@ def row(name: str, ms: float, *comparisons: Comparison, **fields) -> Row:
 
 
 def said(rows: Sequence[Row], **options) -> dict[str, str]:
-    texts = verdicts(rows, **{"random_weights": False, **options})
+    texts = verdicts(rows, **{"random_weights": False, "images": 30, **options})
     return {r.name: text for r, text in zip(rows, texts, strict=True)}
 
 
@@ -73,8 +76,9 @@ PYTORCH = row("pytorch", 100)
 
 def alone(comparison: Comparison | None, **options) -> str:
     """What is said of an fp32 bundle that has only PyTorch beside it."""
-    rows = [PYTORCH, row("ov fp32", 25, comparison)] if comparison else [row("ov fp32", 25)]
-    return said(rows, **options)["ov fp32"]
+    if comparison is None:
+        return said([row("ov fp32", 25)], **options)["ov fp32"]
+    return said([PYTORCH, row("ov fp32", 25, comparison, agreement_with="pytorch")], **options)["ov fp32"]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +284,10 @@ def test_the_rival_may_be_another_engines() -> None:
         row("ov int8", 15, beside("ort fp32", 0.67), beside("ov fp32", 1.33)),
     ]
     texts = said(rows)
-    assert texts["ov int8"] == "mIoU as ov fp32's (0.00 points, within noise), slower than ort fp32 (fp32): do not"
+    assert texts["ov int8"] == (
+        "mIoU as ov fp32's (0.00 points, within noise), 1.3x as fast as ov fp32 (fp32), "
+        "slower than ort fp32 (fp32 on ort): do not"
+    )
     assert texts["ort fp32"] == "use this: the baseline of this run, no reference to compare with"
     assert texts["ov fp32"] == "the baseline of this run, no reference to compare with"
 
@@ -291,7 +298,12 @@ def test_a_baseline_of_another_engine_serves_before_pytorch() -> None:
         row("ort fp32", 50, beside("pytorch", 2.0)),
         row("trt int8", 5, beside("pytorch", 20.0, -0.001, spread=0.0005), beside("ort fp32", 10.0)),
     ]
-    assert said(rows)["trt int8"].startswith("use this: mIoU as ort fp32's (0.00 points, within noise), 10.0x as fast")
+    texts = said(rows)
+    assert texts["trt int8"] == (
+        "mIoU as ort fp32's (0.00 points, within noise), 10.0x as fast as ort fp32 (fp32 on ort; fp32 on trt in the "
+        "same run would tell what int8 gains), 20.0x as fast as PyTorch"
+    )
+    assert not any("use this" in text for text in texts.values()), "what is gained may be the engine's"
     del rows[1]
     rows[1] = dataclasses.replace(rows[1], comparisons=rows[1].comparisons[:1])
     assert said(rows)["trt int8"] == (
@@ -355,10 +367,148 @@ def test_at_most_one_is_to_be_used_and_never_one_that_is_not(
         found = (beside(n, by, changes[i], spread=spreads[i] / 10, speed_spread=spreads[i]) for n, by in against)
         rows.append(row(name, ms[i], *found))
     texts = said([rows[0], *(rows[1 + i] for i in order)])
-    chosen = [text for text in texts.values() if text.startswith("use this: ")]
-    usable = [n for n, text in texts.items() if "do not" not in text and "too few" not in text and n != "pytorch"]
-    assert len(chosen) == (1 if usable else 0)
-    assert not any("do not" in text or "no faster than ov" in text or "too few" in text for text in chosen)
+    chosen = [name for name, text in texts.items() if text.startswith("use this: ")]
+    assert len(chosen) <= 1
+    for name in chosen:
+        refusals = ("do not", "no faster than", "too few", "would tell")
+        assert not any(refusal in texts[name] for refusal in refusals)
+        faster = [c.speedup.low for c in rows[1 + names.index(name)].comparisons if "do not" not in texts[c.against]]
+        assert all(low is not None and low > 1.005 for low in faster)
+
+
+def test_an_interval_that_touches_one_is_no_gain() -> None:
+    """Intervals are read in hundredths: from 1.00 to 1.25 is no gain, from 1.01 to 1.25 is one."""
+    touching = Interval(1.12, 1.004, 1.25)
+    clear = Interval(1.12, 1.006, 1.25)
+    texts = {}
+    for speedup in (touching, clear):
+        comparison = dataclasses.replace(beside("ov fp32"), speedup=speedup)
+        texts[speedup] = said([row("ov fp32", 20), row("ov int8", 18, comparison)])
+    assert ", no faster than ov fp32 (fp32): keep fp32" in texts[touching]["ov int8"]
+    assert texts[touching]["ov fp32"].startswith("use this: ")
+    assert texts[clear]["ov int8"].startswith("use this: ")
+
+
+def test_one_that_may_be_no_faster_than_pytorch_is_not_the_one_to_use() -> None:
+    rows = three(beside("ov fp32", 2.0), beside("ov fp32", 1.5), beside("ov fp16", 0.75), ms=(20, 10, 13))
+    assert said(rows)["ov fp16"].startswith("use this: ")
+    rows[2] = row("ov fp16", 10, beside("pytorch", 1.02), beside("ov fp32", 2.0))
+    texts = said(rows)
+    assert texts["ov fp16"].endswith("no faster than PyTorch (1.02x, within noise)")
+    assert not any("use this" in text for text in texts.values())
+
+
+@pytest.mark.parametrize(("images", "enough"), [(9, False), (10, True)])
+def test_few_images_tell_of_none_that_it_is_to_be_used(images: int, enough: bool) -> None:
+    texts = said(three(beside("ov fp32", 2.0), beside("ov fp32", 4.0), beside("ov fp16", 2.0)), images=images)
+    few = [text for text in texts.values() if "too few images to tell whether to use this: 9, take 10 or more" in text]
+    assert len(few) == (0 if enough else 1)
+    assert any("use this: mIoU" in text for text in texts.values()) == enough
+
+
+def test_its_own_engine_comes_before_a_faster_or_slower_one() -> None:
+    """What int8 gains is seen on its own engine, though the slowest fp32 makes more of it."""
+    rows = [
+        row("ort fp32", 30),
+        row("ov fp32", 20),
+        row("ov int8", 19.5, beside("ort fp32", 1.54), beside("ov fp32", 1.03)),
+    ]
+    texts = said(rows)
+    assert texts["ov int8"] == (
+        "mIoU as ov fp32's (0.00 points, within noise), no faster than ov fp32 (fp32): keep fp32"
+    )
+    assert texts["ov fp32"].startswith("use this: ")
+
+
+def test_calls_of_other_batches_are_not_alike() -> None:
+    rows = [
+        row("ov fp32", 20),
+        row("ov int8", 10, beside("ov fp32", 2.0), batch=4),
+    ]
+    texts = said(rows)
+    assert texts["ov int8"].endswith(
+        "2.0x as fast as ov fp32 (fp32, 1 image a call; fp32 on ov with a batch of 4 in the same run would tell what "
+        "int8 gains)"
+    )
+    assert not any("use this" in text for text in texts.values())
+
+
+class TestWithoutPyTorch:
+    """The run's first bundle in fp32 is what agreement is with."""
+
+    def test_a_second_engine_is_held_against_it(self) -> None:
+        figures = {"miou": None, "miou_interval": None, "per_class_iou": None}
+        rows = [
+            row("ort fp32", 20, **figures),
+            row("ov fp32", 10, beside("ort fp32", 2.0, None), agreement_with="ort fp32", **figures),
+        ]
+        texts = said(rows)
+        assert texts["ort fp32"] == "the baseline of this run, no reference to compare with"
+        assert texts["ov fp32"] == "sees what ort fp32 sees, 2.0x as fast as ort fp32 (fp32 on ort)"
+
+    def test_slower_is_no_reason_against_it(self) -> None:
+        rows = [row("ort fp32", 20), row("ov fp32", 30, beside("ort fp32", 0.67), agreement_with="ort fp32")]
+        assert said(rows)["ov fp32"] == "sees what ort fp32 sees, slower than ort fp32 (fp32 on ort)"
+
+    def test_which_of_two_is_wrong_cannot_be_told(self) -> None:
+        wrong = beside("ort fp32", 2.0, None, agreement=0.7)
+        text = said([row("ort fp32", 20), row("ov fp32", 10, wrong, agreement_with="ort fp32")])["ov fp32"]
+        assert text.startswith(
+            "does not see what ort fp32 sees (70.000 % of pixels agree): one of the two is wrong, which PyTorch would"
+        )
+
+    def test_random_weights_agree_with_it(self) -> None:
+        figures = {"miou": None, "miou_interval": None, "per_class_iou": None}
+        int8 = row("ov int8", 10, beside("ov fp32", 2.0, None), agreement_with="ov fp32", **figures)
+        rows = [row("ov fp32", 20, **figures), int8]
+        assert said(rows, random_weights=True)["ov int8"] == (
+            "random weights (parity only): 99.990 % of pixels agree with ov fp32, 2.0x as fast as ov fp32 (fp32)"
+        )
+
+
+BUSY = "the machine was busy"
+SPREAD = "calls spread widely, p90 is 1.6x p50"
+
+
+class TestDoubts:
+    """What makes a ratio doubtful is said beside it."""
+
+    def test_a_busy_machine_is_named_once_in_a_row(self) -> None:
+        texts = said(three(beside("ov fp32", 2.0), beside("ov fp32", 4.0), beside("ov fp16", 2.0)), busy=BUSY)
+        assert texts["ov fp32"] == f"sees what PyTorch sees, 5.0x as fast as PyTorch (doubtful: {BUSY})"
+        assert texts["ov int8"].endswith(f"2.0x as fast as ov fp16 (fp16) (doubtful: {BUSY}), 20.0x as fast as PyTorch")
+        assert texts["pytorch"] == "the reference"
+
+    def test_a_wide_spread_is_named_beside_the_ratio_that_it_blurs(self) -> None:
+        pytorch = dataclasses.replace(PYTORCH, doubts=(SPREAD,))
+        own = row("ov fp32", 25, beside("pytorch", 4.0), doubts=(SPREAD,))
+        quiet = row("ov int8", 20, beside("pytorch", 5.0), beside("ov fp32", 1.3))
+        texts = said([pytorch, own, quiet])
+        both = f"{SPREAD}; PyTorch's {SPREAD}"
+        assert texts["ov fp32"] == f"sees what PyTorch sees, 4.0x as fast as PyTorch (doubtful: {both})"
+        assert texts["ov int8"].endswith(
+            f"1.3x as fast as ov fp32 (fp32) (doubtful: ov fp32's {SPREAD}), "
+            f"5.0x as fast as PyTorch (doubtful: PyTorch's {SPREAD})"
+        )
+
+    def test_without_a_ratio_the_times_are_doubtful(self) -> None:
+        assert said([row("ov fp32", 25, doubts=(SPREAD,))], busy=BUSY)["ov fp32"] == (
+            f"no reference to compare with (its times are doubtful: {SPREAD}; {BUSY})"
+        )
+
+    @pytest.mark.parametrize(
+        ("seconds", "sizes", "found"),
+        [
+            ([0.1] * 16 + [0.16] * 4, (), ("calls spread widely, p90 is 1.6x p50",)),
+            ([0.1] * 16 + [0.14] * 4, (), ()),
+            ([0.1] * 19 + [0.9], (), ()),
+            ([0.1, 0.4] * 10, [(64, 96), (640, 960)] * 10, ()),
+            ([0.1, 0.4] * 6 + [0.1, 0.8] * 4, [(64, 96), (640, 960)] * 10, ("calls spread widely, p90 is 2.0x p50",)),
+        ],
+        ids=["wide", "narrow", "one slow call", "images of two sizes", "of two sizes, and wide"],
+    )
+    def test_calls_spread_widely(self, seconds: list[float], sizes: list[tuple[int, int]], found: tuple[str]) -> None:
+        assert spread_doubt(seconds, sizes) == found
 
 
 def test_lost_is_less_than_half_beyond_noise_of_what_was_seen() -> None:

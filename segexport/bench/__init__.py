@@ -6,55 +6,59 @@ image and in rotating order, so that a noisy moment of the machine hits all alik
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from segexport import machine
-from segexport.bench.process import ContenderProcess
+from segexport.bench import busy
+from segexport.bench.here import why_not
+from segexport.bench.images import open_images
+from segexport.bench.interrupts import Interrupts
+from segexport.bench.measure import SETTLE_SECONDS, Progress, Run
 from segexport.bench.result import Result, Row
-from segexport.bench.scoring import Contender, rows, score
-from segexport.bundle import Bundle, Manifest, open_bundle
-from segexport.datasets import LabelledImages, open_data
+from segexport.bench.scoring import rows
+from segexport.bench.start import Asked, batches, same_weights, start, unique_name
+from segexport.bundle import Bundle, open_bundle
+from segexport.datasets import LabelledImages
 from segexport.errors import ContractError
-from segexport.evaluation.bootstrap import ImageCounts
-from segexport.precision.emulate import FP16_EMULATED
-from segexport.spec import Size, format_size, to_json
 
-__all__ = ["Result", "Row", "benchmark"]
-
-WARMUP_CALLS = 3
-MIN_CALLS = 20
-"""Timed calls of each contender: with fewer images than this, the images go round again."""
-
-SETTLE_SECONDS = 0.01
-"""Pause before a timed call: the last contender's worker threads spin for a while after theirs."""
-
-Progress = Callable[[int, int], None]
-"""Called with calls done and calls to do."""
+__all__ = ["SETTLE_SECONDS", "Result", "Row", "benchmark", "same_weights", "unique_name", "why_not"]
 
 
 def benchmark(
     bundles: Sequence[str | Path | Bundle],
-    data: str | Path | LabelledImages,
+    data: str | Path | LabelledImages | None = None,
     *,
     reference: str | None = None,
-    use_reference: bool = True,
+    use_reference: bool | None = None,
     limit: int | None = None,
     threads: int | None = None,
+    concurrency: int = 1,
+    batch: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Result:
-    """Latency, memory, mIoU and agreement of bundles beside the PyTorch reference, all in one run.
+    """Latency, throughput, memory, mIoU and agreement of bundles beside the PyTorch reference, all in one run.
+
+    Ctrl-C ends the run: the result is then `interrupted`, and has what was measured until then. Where no call had been
+    timed, KeyboardInterrupt goes on.
 
     Args:
-        bundles: folders made by `segexport build`, all from the same weights.
-        data: a folder with `images/` and `masks/`, a Hugging Face data set saved to disk, or images already opened.
-            Classifiers and random weights need no masks.
+        bundles: folders made by `segexport build`, all from the same weights. A bundle that is already opened gives its
+            row the `name` it has.
+        data: a data set in any layout of docs/data.md, a folder of images, or images already opened; without masks
+            there is no mIoU. Generated scenes if None.
         reference: the checkpoint, where it is no longer what the bundles name as their source.
-        use_reference: False leaves PyTorch out, and needs neither torch nor the checkpoint.
+        use_reference: True makes it an error if PyTorch cannot take part, as `reference` does; False leaves it out, and
+            needs neither torch nor the checkpoint; None takes it where it can be had. Without PyTorch, agreement is
+            with the first bundle in fp32 of the same network size.
         limit: the first so many images.
         threads: CPU threads of every contender; each engine's own default if None.
+        concurrency: callers at once, with which throughput is measured after the latency: each with a runner of its own
+            and its share of the threads (of all the machine's cores if `threads` is None); PyTorch's share one model.
+        batch: images of a call, of bundles whose batch is open, and of PyTorch where all bundles have as many; 1 if
+            None. A bundle of a fixed batch is called with that.
         progress: told how many calls are done.
 
     Raises:
@@ -62,132 +66,43 @@ def benchmark(
     """
     opened = [b if isinstance(b, Bundle) else open_bundle(b) for b in bundles]
     first = same_weights(opened)
-    classifier = first.contract.mask_size is None
-    need_masks = not (classifier or first.source.random_weights)
-    if isinstance(data, str | Path):
-        data = open_data(Path(data), first.labels, limit=limit, need_masks=need_masks)
-    with ExitStack() as stack:
-        contenders = _start(stack, opened, reference if use_reference else None, use_reference, threads)
-        for contender in contenders:
-            contender.facts = contender.process.opened()
-        _warm_up(contenders, data)
-        _measure(contenders, data, progress)
-        for contender in contenders:
-            contender.peak_memory = contender.process.stop()
-    conditions = {"path": data.name, "images": len(data), "sha256": data.sha256()}
+    if concurrency < 1:
+        raise ContractError(f"{concurrency} callers at once cannot be: give a --concurrency of 1 or more")
+    batches(opened, batch)  # refused before any image is looked at
+    largest = max((bundle.manifest for bundle in opened), key=lambda facts: math.prod(facts.contract.image_size))
+    images, of_images = open_images(data, largest, limit)
+    interrupted = False
+    with Interrupts() as interrupts, ExitStack() as stack:
+        asked = Asked(reference, use_reference, threads, batch)
+        contenders, without_pytorch = start(stack, opened, asked, interrupts.check)
+        run = Run(contenders, images, progress=progress, check=interrupts.check)
+        try:
+            run.measure(concurrency, threads)
+        except KeyboardInterrupt:
+            for contender in contenders:
+                contender.process.end()
+            if interrupts.twice or not any(contender.whole for contender in contenders):
+                raise
+            interrupted = True
+    has_pytorch = any(contender.is_reference for contender in contenders)
+    doubt = busy.doubt(run.others)
+    found = rows(contenders, first, concurrency=concurrency, busy=doubt)
+    cut_short = f"interrupted after {run.calls} timed calls: the figures are of those alone" if interrupted else ""
     return Result(
-        machine={**machine.describe(), "threads": threads or "each engine's default"},
-        data=conditions,
-        reference=(reference or first.source.id) if use_reference else None,
+        machine={**machine.describe(), "threads": threads or "each engine's default", "others_share": run.others},
+        data={"path": images.name, "images": run.images, "sha256": images.sha256()},
+        reference=(reference or first.source.id) if has_pytorch else None,
         random_weights=first.source.random_weights,
-        rows=rows(contenders, first),
+        rows=found,
+        concurrency=concurrency,
+        notes=tuple(filter(None, (of_images, without_pytorch, _agreement(found), cut_short))),
+        doubts=(doubt,) if doubt else (),
+        interrupted=interrupted,
     )
 
 
-def same_weights(bundles: Sequence[Bundle]) -> Manifest:
-    """The first bundle's manifest, whose weights all have.
-
-    Raises:
-        ContractError: no bundle, or bundles from different weights.
-    """
-    if not bundles:
-        raise ContractError("nothing to benchmark: name at least one bundle")
-    first = bundles[0].manifest
-    for bundle in bundles[1:]:
-        if bundle.manifest.source.weights_sha256 != first.source.weights_sha256:
-            raise ContractError(
-                f"{bundles[0].folder} and {bundle.folder} were built from different weights: benchmark them in two runs"
-            )
-    return first
-
-
-def _start(
-    stack: ExitStack,
-    bundles: Sequence[Bundle],
-    override: str | None,
-    use_reference: bool,
-    threads: int | None,
-) -> list[Contender]:
-    """Start a process for each bundle, and one of PyTorch for each network size among them."""
-    contenders: list[Contender] = []
-    sizes = dict.fromkeys(b.manifest.contract.size for b in bundles)
-    references: dict[Size, str] = {}
-    classes = len(bundles[0].manifest.labels)
-    for size in sizes if use_reference else ():
-        manifest = next(b.manifest for b in bundles if b.manifest.contract.size == size)
-        request = {
-            "kind": "reference",
-            "source": to_json(manifest.source),
-            "contract": to_json(manifest.contract),
-            "override": override,
-            "threads": threads,
-        }
-        references[size] = "pytorch" if len(sizes) == 1 else f"pytorch {format_size(size)}"
-        process = stack.enter_context(ContenderProcess(request))
-        contenders.append(Contender(references[size], "fp32", size, size, process, ImageCounts(classes)))
-    for bundle in bundles:
-        request = {"kind": "bundle", "folder": str(bundle.folder), "threads": threads}
-        process = stack.enter_context(ContenderProcess(request))
-        contract = bundle.manifest.contract
-        contender = Contender(
-            unique_name(bundle.name, [c.name for c in contenders]),
-            bundle.manifest.precision,
-            contract.size,
-            contract.image_size,
-            process,
-            ImageCounts(classes),
-            reference=references.get(contract.size),
-            batch=max(1, contract.batch),
-        )
-        if contender.batch > 1:
-            contender.notes.append(f"a call is a batch of {contender.batch}: the same image, repeated")
-        if contract.content_size != contract.size and contender.reference is not None:
-            contender.notes.append(f"{contender.reference} stretches the images, this bundle letterboxes them")
-        if contract.mask_size not in (None, contract.image_size):
-            assert contract.mask_size is not None
-            contender.notes.append(f"class maps of {format_size(contract.mask_size)}, enlarged by nearest neighbour")
-        contender.notes += _of_precision(bundle)
-        contenders.append(contender)
-    return contenders
-
-
-def _of_precision(bundle: Bundle) -> list[str]:
-    """What has to be known about a precision to read its row."""
-    facts = bundle.manifest.engine
-    if bundle.manifest.precision == "fp16" and facts.derived:
-        return [FP16_EMULATED]
-    if bundle.manifest.precision == "int8" and facts.device == "CPU" and not machine.int8_instructions():
-        return ["this CPU has no instructions for INT8 products (VNNI, AMX), so that they take about as long as FP32's"]
-    return []
-
-
-def unique_name(name: str, taken: Sequence[str]) -> str:
-    """`name`, with a number behind it where it is taken already."""
-    return name if name not in taken else next(n for i in range(2, 999) if (n := f"{name} ({i})") not in taken)
-
-
-def _warm_up(contenders: Sequence[Contender], images: LabelledImages) -> None:
-    image = images.sample(0).image
-    for contender in contenders:
-        for _ in range(WARMUP_CALLS):
-            contender.process.call(image)
-
-
-def _measure(contenders: Sequence[Contender], images: LabelledImages, progress: Progress) -> None:
-    """Every contender on every image, and round again until there are calls enough; scores count once an image."""
-    count = len(images)
-    calls = max(count, MIN_CALLS)
-    for index in range(calls):
-        sample = images.sample(index % count)
-        shift = index % len(contenders)
-        order = [*contenders[shift:], *contenders[:shift]]
-        decisions = {}
-        for contender in order:
-            time.sleep(SETTLE_SECONDS)
-            timed = contender.process.call(sample.image)
-            contender.whole.append(timed.whole)
-            contender.network.append(timed.network)
-            decisions[contender.name] = timed.decision
-        if index < count:
-            score(contenders, decisions, sample)
-        progress(index + 1, calls)
+def _agreement(found: Sequence[Row]) -> str:
+    """What agreement is with, where that is not PyTorch."""
+    references = {row.name for row in found if row.is_reference}
+    names = dict.fromkeys(row.agreement_with for row in found if row.agreement_with not in (None, *references))
+    return f"agreement is with {' and '.join(map(str, names))}, in fp32" if names else ""

@@ -133,10 +133,7 @@ class _Probed:
 
     def run(self, sample: Sample) -> Decision:
         """The class map [H, W] in the image's size, or the best classes [k]."""
-        found = self.net.run(self.net.from_rgb(sample.image))
-        decision = found.mask if found.mask is not None else found.classes
-        assert decision is not None
-        return decision
+        return self.net.run(sample.image, channel_order="rgb").decision
 
 
 class _Beside:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segexport.bench.process import ContenderProcess
-from segexport.bench.result import REFERENCE_ENGINE, Comparison, Row, coarseness, percentiles
+from segexport.bench.result import REFERENCE_ENGINE, Comparison, Row, coarseness, percentiles, spread_doubt
 from segexport.bench.verdict import verdicts
 from segexport.bundle import Manifest
 from segexport.datasets import Sample
@@ -36,16 +36,22 @@ class Contender:
     process: ContenderProcess
     counts: ImageCounts
     reference: str | None = None
+    """The name of the contender that its agreement is with."""
     batch: int = 1
+    """Images in a call."""
     notes: list[str] = field(default_factory=list)
     resized: set[Size] = field(default_factory=set)
     """Sizes of images that were not `image_size`."""
     facts: dict[str, Any] = field(default_factory=dict)
     whole: list[float] = field(default_factory=list)
     network: list[float] = field(default_factory=list)
+    shown: list[Size] = field(default_factory=list)
+    """The size of each call's image."""
     agreements: dict[str, Agreement] = field(default_factory=dict)
     """By the name of the contender it is compared with, of the same network size."""
     peak_memory: int = 0
+    throughput: float | None = None
+    """Images a second with several callers at once, where that was measured."""
 
     @property
     def is_reference(self) -> bool:
@@ -54,14 +60,13 @@ class Contender:
 
 
 def compared_with(contender: Contender, contenders: Sequence[Contender]) -> list[Contender]:
-    """The PyTorch reference of a bundle's size, then the run's other bundles of higher precision."""
+    """What its agreement is with, then the run's other bundles of higher precision."""
     if contender.is_reference:
         return []
     finer = coarseness(contender.precision)
-    return [
-        *(c for c in contenders if c.name == contender.reference),
-        *(c for c in contenders if not c.is_reference and coarseness(c.precision) < finer),
-    ]
+    first = [c for c in contenders if c.name == contender.reference]
+    others = [c for c in contenders if not c.is_reference and coarseness(c.precision) < finer]
+    return [*first, *(c for c in others if c not in first)]
 
 
 def score(contenders: Sequence[Contender], decisions: Mapping[str, Decision], sample: Sample) -> None:
@@ -81,11 +86,20 @@ def score(contenders: Sequence[Contender], decisions: Mapping[str, Decision], sa
             contender.resized.add(size)
 
 
-def rows(contenders: Sequence[Contender], first: Manifest) -> tuple[Row, ...]:
-    """Every contender's row, verdict included; `first` is the manifest of one of the bundles."""
-    found = [_row(contender, contenders, first) for contender in contenders]
+def rows(contenders: Sequence[Contender], first: Manifest, *, concurrency: int = 1, busy: str = "") -> tuple[Row, ...]:
+    """The row of every contender that was called, verdict included.
+
+    Args:
+        contenders: of one run, with what they did.
+        first: the manifest of one of the bundles.
+        concurrency: callers that the throughput is of.
+        busy: what makes all the figures doubtful; see `segexport.bench.busy.doubt`.
+    """
+    called = [contender for contender in contenders if contender.whole]
+    found = [_row(contender, called, first, concurrency) for contender in called]
     what = "images" if first.contract.mask_size is None else "pixels"
-    said = verdicts(found, random_weights=first.source.random_weights, what=what)
+    images = len(called[0].counts) if called else 0
+    said = verdicts(found, random_weights=first.source.random_weights, what=what, images=images, busy=busy)
     return tuple(dataclasses.replace(row, verdict=text) for row, text in zip(found, said, strict=True))
 
 
@@ -102,7 +116,7 @@ def lost_classes(names: Sequence[str], iou: Floats, before: Floats, change: IouC
     return tuple(n for n, lost, by in zip(names, fell, change.classes, strict=True) if lost and by.below(0))
 
 
-def _row(contender: Contender, contenders: Sequence[Contender], first: Manifest) -> Row:
+def _row(contender: Contender, contenders: Sequence[Contender], first: Manifest, concurrency: int) -> Row:
     names = first.labels.names
     scored = _is_scored(contender, first)
     compared = compared_with(contender, contenders)
@@ -117,18 +131,26 @@ def _row(contender: Contender, contenders: Sequence[Contender], first: Manifest)
         size=contender.size,
         latency_ms=percentiles(contender.whole),
         network_ms=percentiles(contender.network),
-        throughput_ips=contender.batch * len(contender.whole) / sum(contender.whole),
+        batch=contender.batch,
+        calls=len(contender.whole),
+        throughput=_of_one_caller(contender) if concurrency == 1 else contender.throughput,
         miou=contender.counts.miou() if scored else None,
         pixel_accuracy=contender.counts.pixel_accuracy() if scored else None,
         per_class_iou={n: float(v) for n, v in iou} if iou else None,
         agreement=next((c.agreement for c in comparisons if c.against == contender.reference), None),
+        agreement_with=contender.reference if contender.reference in contender.agreements else None,
         size_bytes=contender.facts["size_bytes"],
         peak_memory_bytes=contender.peak_memory,
         verdict="",
         notes=(*contender.notes, *_resizing(contender, nearest_behind)),
         miou_interval=miou_interval(contender.counts) if scored else None,
         comparisons=comparisons,
+        doubts=spread_doubt(contender.whole, contender.shown),
     )
+
+
+def _of_one_caller(contender: Contender) -> float:
+    return contender.batch * len(contender.whole) / sum(contender.whole)
 
 
 def _is_scored(contender: Contender, first: Manifest) -> bool:
@@ -137,9 +159,10 @@ def _is_scored(contender: Contender, first: Manifest) -> bool:
 
 def _comparison(one: Contender, other: Contender, names: Sequence[str], scored: bool) -> Comparison:
     change = paired_iou(one.counts, other.counts) if scored else None
+    calls = min(len(one.whole), len(other.whole))  # of an interrupted run's last round, only some were made
     return Comparison(
         against=other.name,
-        speedup=paired_ratio(other.whole, one.whole),
+        speedup=paired_ratio(other.whole[:calls], one.whole[:calls]),
         miou_change=change.miou if change else None,
         agreement=one.agreements[other.name].share() if other.name in one.agreements else None,
         lost_classes=lost_classes(names, one.counts.iou(), other.counts.iou(), change) if change else (),

@@ -18,7 +18,20 @@ from segexport.errors import EngineUnavailable
 from segexport.spec import Precision
 from segexport.tensorrt.device import gpu_named, gpus
 
-__all__ = ["ENGINES", "ON_GPU", "EngineInfo", "Outputs", "Runner", "choose", "hardware", "info", "infos", "open_runner"]
+__all__ = [
+    "ENGINES",
+    "ON_GPU",
+    "EngineInfo",
+    "Outputs",
+    "Runner",
+    "choose",
+    "hardware",
+    "info",
+    "infos",
+    "open_runner",
+    "require_for",
+    "why_chosen",
+]
 
 ENGINES = {
     "tensorrt": "segexport.engines.tensorrt",
@@ -85,6 +98,14 @@ def choose(name: str, precision: Precision = "fp32") -> EngineInfo:
     return able
 
 
+def why_chosen(name: str, precision: Precision) -> str:
+    """Why `auto` takes an engine, said to who did not name one."""
+    others = [i.name for i in infos() if i.builds and i.devices and precision in i.precisions and i.name != name]
+    if not others:
+        return f"the only engine here that computes in {precision}"
+    return f"preferred to {' and '.join(others)}; segexport bench measures what is faster here"
+
+
 def require(name: str, precision: Precision) -> EngineInfo:
     """Facts about an engine that must be installed, be one to build for, and compute in `precision`.
 
@@ -117,15 +138,27 @@ def open_runner(bundle: Bundle, *, threads: int | None = None, device: str | Non
         EngineUnavailable: the engine is not installed, has no such device or does not compute in the bundle's
             precision here; or the bundle's class maps are made by the compiled part of segexport, which is missing.
     """
+    require_for(bundle)
     facts = bundle.manifest.engine
-    require(facts.name, bundle.manifest.precision)
+    runner: Runner = _engine(facts.name).open_bundle(bundle, threads=threads, device=device or facts.device)
+    return runner
+
+
+def require_for(bundle: Bundle) -> EngineInfo:
+    """Facts about a bundle's engine, which must be installed; whether there is a device for it, they tell.
+
+    Raises:
+        EngineUnavailable: not installed, it does not compute in the bundle's precision here, or the bundle's class maps
+            are made by the compiled part of segexport, which is missing.
+    """
+    facts = bundle.manifest.engine
+    found = require(facts.name, bundle.manifest.precision)
     if facts.class_map == "host" and not native.available():
         raise EngineUnavailable(
             f"{bundle.folder} was built where segexport's compiled part makes the class maps: {native.MISSING}, or "
             "build for this machine with segexport build --from-bundle"
         )
-    runner: Runner = _engine(facts.name).open_bundle(bundle, threads=threads, device=device or facts.device)
-    return runner
+    return found
 
 
 def hardware(name: str, device: str | None = None) -> str:

@@ -12,10 +12,13 @@ import numpy.typing as npt
 
 from segexport.errors import ContractError
 from segexport.images import UInt8
-from segexport.spec import DYNAMIC, Contract, Precision
+from segexport.spec import DYNAMIC, ChannelOrder, Contract, Precision
 
 Outputs = dict[str, npt.NDArray[Any]]
 """A contract's outputs by name; see `segexport.spec.Contract`."""
+
+OPEN_BATCH_PIXELS = 4 * 512 * 512
+"""Of all images in one call where the batch is open: memory grows with them, by about 100 MB for each 512x512 in B0."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class Runner(ABC):
         self.execute()
         return self.fetch()
 
+    @property
+    def batch(self) -> int:
+        """Images to pass in one call: the contract's, or of an open batch as many as `OPEN_BATCH_PIXELS` hold."""
+        height, width = self.contract.image_size
+        open_batch = self.contract.batch == DYNAMIC
+        return max(1, OPEN_BATCH_PIXELS // (height * width)) if open_batch else self.contract.batch
+
     @abstractmethod
     def stage(self, images: UInt8) -> None:
         """Hand uint8 [N, H, W, 3] to the engine."""
@@ -71,6 +81,13 @@ class Runner(ABC):
     @abstractmethod
     def fetch(self) -> Outputs:
         """The outputs of the last `execute`, the caller's to keep."""
+
+    def keep_logits(self) -> npt.NDArray[np.float32] | None:
+        """What the last class maps were made of on the host, float32 [N, h, w, classes], the caller's to keep.
+
+        None where an engine makes its class maps itself, or has no class maps.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027  (optional: most engines free themselves)
         """Free what the engine holds."""
@@ -111,9 +128,9 @@ def check_pixels(images: UInt8) -> None:
         raise ContractError(f"images are {images.dtype}: pass raw uint8 pixels, 0 to 255; the graph normalises them")
 
 
-def in_order(rgb: UInt8, contract: Contract) -> UInt8:
-    """uint8 [..., 3] RGB in the contract's channel order."""
-    return rgb if contract.channel_order == "rgb" else np.ascontiguousarray(rgb[..., ::-1])
+def in_order(pixels: UInt8, contract: Contract, given: ChannelOrder = "rgb") -> UInt8:
+    """uint8 [..., 3] of a `given` channel order in the contract's."""
+    return pixels if contract.channel_order == given else np.ascontiguousarray(pixels[..., ::-1])
 
 
 def as_batch(image: UInt8, contract: Contract) -> UInt8:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from segexport import machine, native
 from segexport.bundle import Bundle
@@ -64,7 +65,10 @@ def session(path: Path, threads: int | None, disabled: Sequence[str] = DISABLED,
 
 
 class OnnxRuntimeRunner(Runner):
-    """One inference session. It reads the images where they are, and writes into buffers kept between calls."""
+    """One inference session. It reads the images where they are, and writes into buffers kept between calls.
+
+    Logits that a caller keeps are the exception: the next call writes into others.
+    """
 
     def __init__(self, session: Any, contract: Contract, on_host: bool, threads: int | None) -> None:
         """Args: a `session`; the contract; whether its outputs are logits, of which `threads` make class maps."""
@@ -75,13 +79,14 @@ class OnnxRuntimeRunner(Runner):
         self._threads = threads or machine.cores()
         self._images: UInt8 | None = None
         self._outputs: Outputs = {}
+        self._kept = False
 
     def stage(self, images: UInt8) -> None:
         """Bind the images' own memory, and outputs for as many."""
         check_images(images, self.contract)
         self._images = np.ascontiguousarray(images)  # kept alive: the binding only points at it
         self._binding.bind_input(IMAGE, "cpu", 0, np.uint8, self._images.shape, self._images.ctypes.data)
-        if not self._outputs or len(next(iter(self._outputs.values()))) != len(images):
+        if self._kept or not self._outputs or len(next(iter(self._outputs.values()))) != len(images):
             self._bind_outputs(len(images))
 
     def execute(self) -> None:
@@ -95,7 +100,13 @@ class OnnxRuntimeRunner(Runner):
             return {"mask": native.class_map(self._outputs[LOGITS], self.contract.mask_size, self._threads)}
         return {name: array.copy() for name, array in self._outputs.items()}
 
+    def keep_logits(self) -> npt.NDArray[np.float32] | None:
+        """The session's own output, where class maps are made of it on the host."""
+        self._kept = self._on_host
+        return self._outputs[LOGITS] if self._on_host else None
+
     def _bind_outputs(self, count: int) -> None:
+        self._kept = False
         for output in self._session.get_outputs():
             array = np.empty((count, *output.shape[1:]), _DTYPES[output.type])
             self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)

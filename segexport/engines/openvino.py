@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from segexport import machine, native
 from segexport.bundle import Bundle
@@ -86,6 +87,8 @@ def compile_graph(
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
+        # Pinned threads of every model compiled in a process share the first cores, whatever others are idle.
+        config["ENABLE_CPU_PINNING"] = threads >= machine.cores()
     if cache is not None:
         config["CACHE_DIR"] = cache
     compiled = core.compile_model(path, device, config)
@@ -105,6 +108,7 @@ class OpenVinoRunner(Runner):
         self._on_host = on_host
         self._threads = threads or machine.cores()
         self._images: UInt8 | None = None
+        self._kept = False
 
     def stage(self, images: UInt8) -> None:
         """Share the images' memory with the request."""
@@ -114,6 +118,11 @@ class OpenVinoRunner(Runner):
         # Kept alive, because the tensor only points at it; it refuses read-only arrays, such as Pillow's.
         self._images = np.require(images, requirements=["C", "W"])
         self._request.set_tensor(IMAGE, ov.Tensor(self._images, shared_memory=True))
+        if self._kept:  # by whoever asked for the logits: the next ones go elsewhere
+            before = self._request.get_tensor(LOGITS)
+            after = ov.Tensor(before.get_element_type(), ov.Shape([len(images), *before.get_shape()[1:]]))
+            self._request.set_tensor(LOGITS, after)
+            self._kept = False
 
     def execute(self) -> None:
         """Run the request."""
@@ -126,6 +135,14 @@ class OpenVinoRunner(Runner):
             assert self.contract.mask_size is not None
             return {"mask": native.class_map(logits, self.contract.mask_size, self._threads)}
         return {name: np.array(self._request.get_tensor(name).data) for name in self.contract.outputs}
+
+    def keep_logits(self) -> npt.NDArray[np.float32] | None:
+        """The request's own output, where class maps are made of it on the host."""
+        if not self._on_host:
+            return None
+        self._kept = True
+        found: npt.NDArray[np.float32] = self._request.get_tensor(LOGITS).data
+        return found
 
 
 def _cache(bundle: Bundle) -> str | None:

@@ -5,6 +5,7 @@ Not an engine to build for: every other engine is measured against it.
 
 from __future__ import annotations
 
+import copy
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,13 @@ class PyTorchRunner(Runner):
             import torch
 
             torch.set_num_threads(threads)
+
+    def another(self, threads: int) -> PyTorchRunner:
+        """A further runner of the same model, for the thread that asks for it, with so many CPU threads of its own."""
+        import torch
+
+        torch.set_num_threads(threads)
+        return copy.copy(self)
 
     def stage(self, images: UInt8) -> None:
         """The checkpoint's processor with `size` forced to the network's; resizes only what has another size.

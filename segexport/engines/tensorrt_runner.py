@@ -108,6 +108,14 @@ class TensorRtRunner(Runner):
         self.contract = contract
         self._execution = execution
 
+    @property
+    def batch(self) -> int:
+        """As every runner's, and no more than a profile serves."""
+        fitting = [
+            one.most[0] for one in self._execution.profiles if one.serves((one.most[0], *self.contract.image_size))
+        ]
+        return min(super().batch, max(fitting, default=1))
+
     def stage(self, images: UInt8) -> None:
         """Start copying the images to the GPU."""
         check_images(images, self._execution)

@@ -10,6 +10,7 @@ from segexport.evaluation.bootstrap import Interval
 from segexport.report import explanation
 from segexport.spec import format_size
 
+_THROUGHPUT = "images/s"
 _COLUMNS = (
     "name",
     "engine",
@@ -18,7 +19,7 @@ _COLUMNS = (
     "p90 ms",
     "p99 ms",
     "network ms",
-    "images/s",
+    _THROUGHPUT,
     "memory MB",
     "size MB",
     "mIoU %",
@@ -37,21 +38,21 @@ def table(result: Result, width: int) -> Table:
     Latency is the whole call, image in, class map out; `pixels %` is pixel accuracy, `agreement %` the share of
     pixels with the reference's class.
     """
-    cells = [_cells(row) for row in result.rows]
-    wide = sum(max(map(len, column)) + 2 for column in zip(_COLUMNS, *cells, strict=True))
+    columns, cells = _columns(result), [_cells(row) for row in result.rows]
+    wide = sum(max(map(len, column)) + 2 for column in zip(columns, *cells, strict=True))
     drawn = Table(
         title=title(result), caption=caption(result), title_justify="left", caption_justify="left", box=SIMPLE
     )
-    if wide + len(_COLUMNS) <= width:
-        for index, column in enumerate(_COLUMNS):
+    if wide + len(columns) <= width:
+        for index, column in enumerate(columns):
             drawn.add_column(column, justify="left" if index < _WORDS else "right", no_wrap=True)
         for row in cells:
             drawn.add_row(*row)
     else:
         drawn.add_column("")
         for row in cells:
-            drawn.add_column(row[0], justify="right")
-        for figures in list(zip(_COLUMNS, *cells, strict=True))[1:]:
+            drawn.add_column(row[0], justify="right", overflow="fold")
+        for figures in list(zip(columns, *cells, strict=True))[1:]:
             drawn.add_row(*figures)
     return drawn
 
@@ -64,7 +65,7 @@ def per_class_table(result: Result) -> Table | None:
     drawn = Table(title="IoU % by class", title_justify="left", box=SIMPLE)
     drawn.add_column("class")
     for name, _ in scored:
-        drawn.add_column(name, justify="right")
+        drawn.add_column(name, justify="right", overflow="fold")
     for label in scored[0][1]:
         drawn.add_row(label, *(_percent(iou[label], 2) for _, iou in scored))
     return drawn
@@ -75,9 +76,10 @@ def markdown(result: Result) -> str:
 
     Last, where it was asked for, the explanation.
     """
+    columns = _columns(result)
     lines = [
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|" + "---|" * _WORDS + "--:|" * (len(_COLUMNS) - _WORDS),
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * _WORDS + "--:|" * (len(columns) - _WORDS),
         *("| " + " | ".join(_cells(row)) + " |" for row in result.rows),
         "",
         *(f"- {line}" for line in verdicts(result)),
@@ -92,13 +94,13 @@ def markdown(result: Result) -> str:
 
 
 def verdicts(result: Result) -> list[str]:
-    """A sentence for each row but the reference's, with its notes."""
+    """A sentence for each row but the reference's, with its notes; then those of the whole run."""
     lines = []
     for row in result.rows:
         text = "; ".join((row.verdict, *row.notes))
         if row.verdict != "the reference" or row.notes:
             lines.append(f"{row.name}: {text}")
-    return lines
+    return [*lines, *(f"note: {note}" for note in result.notes)]
 
 
 def _comparisons(result: Result) -> list[str]:
@@ -137,7 +139,8 @@ def title(result: Result) -> str:
     """What was measured, and on what."""
     sizes = ", ".join(dict.fromkeys(format_size(row.size) for row in result.rows))
     weights = "random weights, " if result.random_weights else ""
-    return f"{weights}{result.data['images']} images, network {sizes}"
+    images = result.data["images"]
+    return f"{weights}{images} image{'s' * (images != 1)}, network {sizes}"
 
 
 def caption(result: Result) -> str:
@@ -149,6 +152,12 @@ def caption(result: Result) -> str:
     return f"{machine}; only ratios within one run mean anything"
 
 
+def _columns(result: Result) -> list[str]:
+    """The columns' names; images a second are of one caller, unless the name says otherwise."""
+    callers = f"images/s, {result.concurrency} callers"
+    return [callers if name == _THROUGHPUT and result.concurrency > 1 else name for name in _COLUMNS]
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
@@ -156,7 +165,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.precision,
         *(f"{row.latency_ms[p]:.1f}" for p in ("p50", "p90", "p99")),
         f"{row.network_ms['p50']:.1f}",
-        f"{row.throughput_ips:.1f}",
+        "-" if row.throughput is None else f"{row.throughput:.1f}",
         f"{row.peak_memory_bytes / 1e6:.0f}",
         f"{row.size_bytes / 1e6:.1f}",
         _percent(row.miou, 2),

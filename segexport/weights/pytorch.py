@@ -148,6 +148,7 @@ def image_processor_class() -> Any:
 
 def _model_class(architecture: Architecture) -> Any:
     try:
+        import torch  # noqa: F401  (without it transformers gives classes that cannot be used)
         from transformers import SegformerForImageClassification, SegformerForSemanticSegmentation
     except ImportError as error:
         raise EngineUnavailable(f"PyTorch and transformers are needed to read a checkpoint: {INSTALL}") from error
