@@ -13,13 +13,13 @@ Decision = npt.NDArray[Any]
 _BEST = 5
 
 
-def decision(outputs: dict[str, npt.NDArray[Any]]) -> Decision:
-    """The first image's decision from a contract's outputs; ties go to the lowest id."""
+def decision(outputs: dict[str, npt.NDArray[Any]], index: int = 0) -> Decision:
+    """One image's decision from a contract's outputs of [N, ...]; ties go to the lowest id."""
     for name in ("mask", "classes"):
         if name in outputs:
-            found: Decision = outputs[name][0]
+            found: Decision = outputs[name][index]
             return found
-    logits = outputs["logits"][0]
+    logits = outputs["logits"][index]
     best: Decision
     if logits.ndim == 3:
         best = logits.argmax(0).astype(np.uint8)

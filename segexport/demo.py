@@ -127,7 +127,6 @@ def _picture(path: Path, bundle: Bundle) -> None:
     """Image, class map and overlay of one scene, side by side."""
     image, _ = scenes.scene(PICTURE_SEED, SIZE)
     with open_segmenter(bundle) as net:
-        found = net.run(net.from_rgb(image))
-    assert found.mask is not None
+        found = net.run(image, channel_order="rgb")
     colours = overlay(image, found.mask, net.labels.palette, opacity=1.0)
-    write_file(path, encode_png(np.hstack([image, colours, found.overlay(image)])))
+    write_file(path, encode_png(np.hstack([image, colours, found.overlay()])))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segexport.errors import DataError, OutputError
 from segexport.files import write_file
-from segexport.images import encode_png, read_image
-from segexport.segmenter import Prediction, open_segmenter
+from segexport.segmenter import open_segmenter
 
 
 def predict_files(
@@ -45,26 +43,9 @@ def predict_files(
         _require_new(images, out)
     with open_segmenter(bundle, threads=threads, device=device) as net:
         for path in images:
-            rgb = read_image(path)
-            found = net.run(net.from_rgb(rgb))
-            if found.mask is None:
-                yield _write(out / f"{path.stem}_classes.json", _classes_json(found))
-                continue
-            yield _write(out / f"{path.stem}_mask.png", encode_png(found.mask, net.labels.palette))
-            yield _write(out / f"{path.stem}_overlay.png", encode_png(found.overlay(rgb)))
-
-
-def _classes_json(found: Prediction) -> bytes:
-    assert found.classes is not None
-    ids = found.classes.tolist()
-    scores = [None] * len(ids) if found.scores is None else found.scores.tolist()  # no scores with --output logits
-    rows = [{"id": i, "name": found.labels.names[i], "score": s} for i, s in zip(ids, scores, strict=True)]
-    return (json.dumps(rows, indent=2) + "\n").encode()
-
-
-def _write(path: Path, data: bytes) -> Path:
-    write_file(path, data)
-    return path
+            for target, data in net.run(path).files(out / path.stem):
+                write_file(target, data)
+                yield target
 
 
 def _require_distinct(images: Sequence[Path]) -> None:

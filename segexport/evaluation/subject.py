@@ -153,9 +153,7 @@ def _of_bundle(bundle: Bundle, protocol: Protocol, threads: int | None, device: 
     segmenter = Segmenter(bundle, runner)
 
     def plain(rgb: UInt8) -> UInt8:
-        mask = segmenter.run(segmenter.from_rgb(rgb)).mask
-        assert mask is not None
-        return mask
+        return segmenter.run(rgb, channel_order="rgb").mask
 
     network = EngineNetwork(runner)
     # The graph takes views of its image size, which it may resize to the network's.

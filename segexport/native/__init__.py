@@ -39,6 +39,28 @@ def class_map(logits: npt.NDArray[np.float32], size: Size, threads: int) -> npt.
         ContractError: another shape or dtype.
         EngineUnavailable: the compiled part was not built.
     """
+    module = _checked(logits, size, threads)
+    found = np.empty((len(logits), *size), np.uint8)
+    module.class_map(np.ascontiguousarray(logits), found, threads)
+    return found
+
+
+def confidence(logits: npt.NDArray[np.float32], size: Size, threads: int) -> npt.NDArray[np.float32]:
+    """How sure a class map is: the softmax of the logits, upsampled as for `class_map`, of the class that won.
+
+    Args and errors: those of `class_map`.
+
+    Returns:
+        float32 [N, *size], from 1 / classes to 1.
+    """
+    module = _checked(logits, size, threads)
+    found = np.empty((len(logits), *size), np.float32)
+    module.confidence(np.ascontiguousarray(logits), np.empty(found.shape, np.uint8), found, threads)
+    return found
+
+
+def _checked(logits: npt.NDArray[np.float32], size: Size, threads: int) -> Any:
+    """The compiled part, if it can serve this."""
     module = _module()
     if module is None:
         raise EngineUnavailable(MISSING)
@@ -48,9 +70,7 @@ def class_map(logits: npt.NDArray[np.float32], size: Size, threads: int) -> npt.
         )
     if min(*size, threads) < 1:
         raise ContractError(f"no class map of {size[0]}x{size[1]} by {threads} threads: all must be 1 or more")
-    found = np.empty((len(logits), *size), np.uint8)
-    module.class_map(np.ascontiguousarray(logits), found, threads)
-    return found
+    return module
 
 
 def _module() -> Any:
