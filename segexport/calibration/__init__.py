@@ -9,6 +9,7 @@ its logits. FP16 needs none of that, but the peaks alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 from segexport.calibration.comparing import RUNS, Measured, best, logits
 from segexport.calibration.gathering import gather_peaks, gather_ranges
@@ -34,8 +35,8 @@ __all__ = [
 MEASURED = 8
 """Images, the first of those sampled, on which the methods are compared."""
 
-Progress = Callable[[int, int], None]
-"""Called with images done and images to do."""
+Progress = Callable[[str], None]
+"""Called with a line that says what is done of what."""
 
 
 def calibrate_graph(
@@ -44,7 +45,7 @@ def calibrate_graph(
     *,
     samples: int | None = None,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda step: None,
 ) -> Ranges:
     """Ranges of a graph's layers on images.
 
@@ -53,8 +54,7 @@ def calibrate_graph(
         images: the image set. Masks are not looked at.
         samples: images to take, drawn without replacement; 64, or all of fewer, if None.
         seed: of the draw.
-        progress: told how many images are done. Those that methods are compared on count twice: when their ranges
-            were gathered, and when they were compared on.
+        progress: told "calibrating: image 3 of 64", and then "comparing methods: run 5 of 48".
 
     Raises:
         DataError: no images, fewer than `samples`, or images that cannot tell ranges.
@@ -63,19 +63,20 @@ def calibrate_graph(
     """
     sampled = _sampled(graph, images, samples, seed)
     batches: list[UInt8] = []
-    count = _Count(progress, len(sampled) + min(MEASURED, len(sampled)))
-    peaks, histograms = gather_ranges(graph, _keeping(sampled, batches), count.image)
+    gathered = _counted(progress, "calibrating: image", len(sampled))
+    peaks, histograms = gather_ranges(graph, _keeping(sampled, batches), gathered)
     facts = sampled.facts()
     shared = {histogram: histogram.thresholds() for histogram in histograms.values()}
     thresholds = {name: shared[histogram] for name, histogram in histograms.items()}
-    measured = Measured(graph, thresholds, batches, count.run)
+    ran = _counted(progress, "comparing methods: run", RUNS * len(batches))
+    measured = Measured(graph, thresholds, batches, ran)
     ratios = measured.sqnr_db()
     layers = {
         name: Range(found.low, found.high, thresholds[name], ratios[name], max(METHODS, key=ratios[name].__getitem__))
         for name, found in histograms.items()
     }
     made = _table(graph, facts, layers, peaks, "mixed")
-    return best(graph, made, measured.logits, batches, count.run)
+    return best(graph, made, measured.logits, batches, ran)
 
 
 def peaks_of_graph(
@@ -84,7 +85,7 @@ def peaks_of_graph(
     *,
     samples: int | None = None,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda step: None,
 ) -> Ranges:
     """Ranges without layers: the peaks alone, which are those that `calibrate_graph` finds. All that FP16 needs.
 
@@ -93,13 +94,13 @@ def peaks_of_graph(
         images: the image set. Masks are not looked at.
         samples: images to take, drawn without replacement; 64, or all of fewer, if None.
         seed: of the draw.
-        progress: told how many images are done.
+        progress: told "calibrating: image 3 of 64".
 
     Raises:
         DataError, PrecisionError, EngineUnavailable: see `calibrate_graph`.
     """
     sampled = _sampled(graph, images, samples, seed)
-    peaks = gather_peaks(graph, sampled, _Count(progress, len(sampled)).image)
+    peaks = gather_peaks(graph, sampled, _counted(progress, "calibrating: image", len(sampled)))
     return _table(graph, sampled.facts(), {}, peaks, PEAKS_ONLY)
 
 
@@ -131,20 +132,7 @@ def _table(graph: Graph, images: ImageSet, layers: dict[str, Range], peaks: dict
     )
 
 
-class _Count:
-    """Images done of `total`; one that methods are compared on is done when all its runs are."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._images = 0
-        self._runs = 0
-
-    def image(self) -> None:
-        self._images += 1
-        self._progress(self._images, self._total)
-
-    def run(self) -> None:
-        self._runs += 1
-        if self._runs % RUNS == 0:
-            self.image()
+def _counted(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    """To be called each time one more of `total` is done."""
+    numbers = count(1)
+    return lambda: progress(f"{what} {next(numbers)} of {total}")

@@ -1,10 +1,11 @@
-"""Where ranges come from: a table, a folder of images, or, for FP16 alone, scenes drawn for it."""
+"""Where ranges come from: a table, a bundle that has one, images, or, for FP16 alone, scenes drawn for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from segexport import scenes
+from segexport.bundle import CALIBRATION, MANIFEST, PLACEMENT
 from segexport.calibration import Progress, calibrate_graph, peaks_of_graph
 from segexport.datasets import Sample, open_data
 from segexport.errors import DataError
@@ -45,7 +46,7 @@ def ranges_for(
     *,
     samples: int | None = None,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda step: None,
 ) -> Ranges | None:
     """The ranges that a precision needs of `graph`, the portable one in FP32.
 
@@ -56,12 +57,14 @@ def ranges_for(
     Args:
         graph: what will be lowered.
         precision: fp32 and bf16 need none.
-        source: a table's file, a folder of images (or of `images/`), or ranges already at hand.
+        source: a table's file, the folder of a bundle or of a search that holds one, a folder of images (or of
+            `images/`), or ranges already at hand.
         samples: images to take from a folder.
         seed: of the draw.
-        progress: told how many images are done.
+        progress: told what is done, as `segexport.calibration.calibrate_graph` tells it.
 
     Raises:
+        DataError: a bundle without a table, or nothing there.
         DataError, PrecisionError: see `segexport.calibration.calibrate_graph` and `read_ranges`.
         PrecisionError: a table of peaks alone for INT8, or one of something else than `graph`.
     """
@@ -74,7 +77,7 @@ def ranges_for(
             return None
         drawn = GeneratedScenes(graph.contract.image_size)
         return peaks_of_graph(graph, drawn, seed=seed, progress=progress)
-    path = Path(source)
+    path = _table_of(Path(source))
     if path.is_file():
         return _checked(read_ranges(path), graph, precision, str(path))
     if not path.exists():
@@ -82,6 +85,22 @@ def ranges_for(
     images = open_data(path, graph.labels, need_masks=False)
     gather = peaks_of_graph if precision == "fp16" else calibrate_graph
     return gather(graph, images, samples=samples, seed=seed, progress=progress)
+
+
+def _table_of(path: Path) -> Path:
+    """The table in the folder of a bundle or of a search; what else is named as it is.
+
+    Raises:
+        DataError: a bundle that has none.
+    """
+    if not any((path / marker).is_file() for marker in (MANIFEST, PLACEMENT)):
+        return path
+    if not (path / CALIBRATION).is_file():
+        raise DataError(
+            f"{path} is a bundle without {CALIBRATION}, as it needed no ranges: pass --calibration with a folder of "
+            "images, or with a bundle in int8"
+        )
+    return path / CALIBRATION
 
 
 def _checked(ranges: Ranges, graph: Graph, precision: Precision, where: str) -> Ranges:

@@ -141,9 +141,9 @@ class Missing:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All of it. While a shard is missing there are no figures: `subjects` is empty.
+    """All of it. While a shard is missing there are no figures, and `subjects` is empty, unless it was stopped.
 
-    `images` are those the figures are of: all of the data but those `skipped`.
+    `images` are those the figures are of: all of the data but those `skipped`, and those `missing`.
     """
 
     folder: str
@@ -161,8 +161,14 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether every shard is done, so that there are figures."""
+        """Whether every shard is done, so that the figures are of all images."""
         return not self.missing
+
+    @property
+    def progress(self) -> str:
+        """How many images are done, bad ones included, of how many: "12 of 101 images"."""
+        total = self.settings["data"]["images"]
+        return f"{total - sum(one.images for one in self.missing)} of {total} images"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `evaluate --json`; NaN never appears. The same whatever the shards and interruptions."""

@@ -31,6 +31,14 @@ MOST_SHARDS = 512
 _DIGITS = re.compile(r"(\d+)/(\d+)")
 
 
+class EvaluationStopped(KeyboardInterrupt):
+    """Ctrl-C, with the evaluation of the images that were done by then; the same call goes on from there."""
+
+    def __init__(self, found: Evaluation) -> None:
+        super().__init__()
+        self.found = found
+
+
 def evaluate(
     subjects: Sequence[str | Path],
     data: str | Path,
@@ -85,6 +93,7 @@ def evaluate(
         CheckpointError, BundleCorrupt, EngineUnavailable, EngineMismatch: a subject cannot be opened.
         DataError: an image, mask or column that cannot be used; what is done is kept.
         OutputError: `out` holds something else, or cannot be written; what is done is kept.
+        EvaluationStopped: by Ctrl-C, once an image is done.
     """
     conditions = conditions_of(corruptions, severity)
     part = None if shard is None else parse_shard(shard)
@@ -133,7 +142,13 @@ def evaluate(
             _require_unchanged(folder, images)
             update_data(folder)
         work = _Work(folder, opened, images, conditions, tuple(by), skip_bad, progress or (lambda done, total: None))
-        before = work.run(folder.shards if part is None else (part,))
+        try:
+            before = work.run(folder.shards if part is None else (part,))
+        except KeyboardInterrupt:
+            so_far = summarise(folder, facts, opened[0].labels.names, by, unfinished=True)
+            if not so_far.images:
+                raise
+            raise EvaluationStopped(so_far) from None
         found = summarise(folder, facts, opened[0].labels.names, by)
         return dataclasses.replace(found, done_before=before)
 

@@ -36,9 +36,14 @@ LEAST_CONFUSED = 0.01
 
 
 def summarise(
-    folder: EvaluationFolder, subjects: Sequence[dict[str, Any]], classes: Sequence[str], by: Sequence[str] = ()
+    folder: EvaluationFolder,
+    subjects: Sequence[dict[str, Any]],
+    classes: Sequence[str],
+    by: Sequence[str] = (),
+    *,
+    unfinished: bool = False,
 ) -> Evaluation:
-    """The evaluation in a folder; without figures while shards are missing.
+    """The evaluation in a folder; without figures while images are missing, unless told.
 
     Args:
         folder: whose records are read, image by image; memory does not grow with their number, but for 8 bytes an
@@ -46,6 +51,7 @@ def summarise(
         subjects: their facts, in the order of the records' scores.
         classes: names.
         by: columns or statistics to group images by.
+        unfinished: give the figures of what is done, if anything is, although images are missing.
 
     Raises:
         DataError: a damaged record, no image that could be read, or no such column.
@@ -56,11 +62,13 @@ def summarise(
         if done < of:
             missing.append(Missing(str(shard), of - done))
     empty = Evaluation(str(folder.path), folder.settings, tuple(classes), 0, (), tuple(missing))
-    if missing:
+    if missing and not unfinished:
         return empty
     confusion = np.zeros((len(subjects), len(classes), len(classes)), np.int64)
     survey = Survey.of(_adding(folder.read({0}), confusion), by)
     if not survey.images:
+        if missing:
+            return empty
         raise DataError(f"none of the {folder.images} images could be read: mend them, and evaluate with --overwrite")
     found = _Summary(folder, subjects, classes, confusion, survey, groups_of(by, survey))
     return dataclasses.replace(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelCardData
 
+from segexport.finetuning.recipe import counted
 from segexport.spec import Labels, format_size
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ def text(settings: dict[str, Any], labels: Labels, score: Score) -> str:
         base_model=None if random else _hub_id(start["model"]),
     )
     versions, size = settings["versions"], format_size(settings["sizes"]["network"])
-    length = f"{recipe['minutes']:g} minutes" if recipe["minutes"] is not None else f"{recipe['steps']} steps"
+    length = counted(score.steps, "step")
+    if recipe["minutes"] is not None:
+        length += f" in {counted(recipe['minutes'], 'minute')}"
     classes = "\n".join(f"| {name} | {_percent(score.iou[name])} |" for name in labels.names)
-    rest = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
+    rest = "\n".join(f"| {name} | {value} |" for name, value in {**recipe, "steps": score.steps}.items())
     licence = _FROM_RANDOM if random else _NON_COMMERCIAL.format(start=start["model"])
     return f"""---
 {metadata.to_yaml()}
@@ -50,7 +53,7 @@ Fine-tuned with segexport {versions["segexport"]}: {length} of batch {recipe["ba
 ## Scores
 
 On {score.images} validation images, whole, at {size}, scored at the labels' own size; weights of step {score.step}.
-mIoU is the mean over the classes that occur; its 95 % interval is a bootstrap over images.
+mIoU is the mean over the classes that occur; {_of_interval(score)}.
 
 | | % |
 |---|--:|
@@ -100,3 +103,9 @@ def _interval(score: Score) -> str:
     found = score.miou
     between = "" if found.low is None or found.high is None else f" ({found.low:.2%} to {found.high:.2%})"
     return f"{found.value:.2%}{between}"
+
+
+def _of_interval(score: Score) -> str:
+    if score.miou.known:
+        return "its 95 % interval is a bootstrap over images"
+    return "there is no interval, as there are too few images for one"

@@ -11,6 +11,7 @@ from typing import Any
 
 from segexport.datasets import LabelledImages
 from segexport.evaluation.bootstrap import ImageCounts, Interval, miou_interval
+from segexport.evaluation.groups import FEWEST
 from segexport.evaluation.protocol import Protocol
 from segexport.evaluation.subject import open_subject
 from segexport.files import write_file
@@ -23,10 +24,15 @@ HISTORY = "history.json"
 
 @dataclass(frozen=True)
 class Score:
-    """Of a finished checkpoint on its validation images, as `segexport evaluate` scores it: fractions."""
+    """Of a finished checkpoint on its validation images, as `segexport evaluate` scores it: fractions.
+
+    `step` is the one whose weights these are, of the `steps` that were trained. Of fewer than `FEWEST` images `miou`
+    has no interval: they are too few to draw from.
+    """
 
     images: int
     step: int
+    steps: int
     miou: Interval
     pixel_accuracy: float
     iou: dict[str, float | None]
@@ -38,10 +44,23 @@ def finish(
     validation: LabelledImages,
     processor: Any,
     settings: dict[str, Any],
+    steps: int,
     history: Sequence[dict[str, Any]],
     say: Callable[[str], None],
+    told: keeping.Told,
 ) -> Score | None:
     """Make `out` a checkpoint: weights last but for the card, so that a half-made one is none.
+
+    Args:
+        out: the training's folder.
+        labels: its classes.
+        validation: the images to score the best weights on.
+        processor: to be saved with them.
+        settings: of the training, for its card.
+        steps: that were trained.
+        history: what was logged.
+        say: called with what is done.
+        told: called with each image that is scored.
 
     Returns:
         The score; None where no validation was reached, which leaves `out` a training to resume.
@@ -55,7 +74,7 @@ def finish(
         if path.name != keeping.METRICS:
             shutil.copyfile(path, out / path.name)
     say(f"scoring the best weights (step {metrics['step']:.0f}) on {len(validation)} images")
-    score = _score(out, labels, validation, int(metrics["step"]))
+    score = _score(out, labels, validation, int(metrics["step"]), steps, told)
     write_file(out / METRICS, _json(to_json(score)))
     write_file(out / HISTORY, _json(list(history)))
     write_file(out / "README.md", card.text(settings, labels, score).encode())
@@ -63,17 +82,20 @@ def finish(
     return score
 
 
-def _score(out: Path, labels: Labels, validation: LabelledImages, step: int) -> Score:
+def _score(out: Path, labels: Labels, validation: LabelledImages, step: int, steps: int, told: keeping.Told) -> Score:
     counts = ImageCounts(len(labels))
     with open_subject(out, Protocol()) as subject:
         for index in range(len(validation)):
             sample = validation.sample(index)
             assert sample.mask is not None
             counts.update(sample.mask, subject.segment(sample.image))
+            told(1.0, f"scoring image {index + 1} of {len(validation)}")
     iou = {
         name: None if value != value else float(value) for name, value in zip(labels.names, counts.iou(), strict=True)
     }
-    return Score(len(validation), step, miou_interval(counts), counts.pixel_accuracy(), iou)
+    enough = len(validation) >= FEWEST
+    miou = miou_interval(counts) if enough else Interval(counts.miou(), None, None)
+    return Score(len(validation), step, steps, miou, counts.pixel_accuracy(), iou)
 
 
 def _json(value: Any) -> bytes:

@@ -84,6 +84,11 @@ class Recipe:
                 raise ContractError(f"{option} {value} cannot be trained with: pass another{more}")
 
 
+def counted(number: float, what: str) -> str:
+    """A number of things in words: "1 minute", "2.5 minutes", "160000 steps"."""
+    return f"{number:.10g} {what}{'' if number == 1 else 's'}"
+
+
 PAPER = Recipe()
 
 FROM_RANDOM = Recipe(

@@ -150,10 +150,10 @@ def finetune(
     if main:
         _prepare(out, settings, resume, overwrite)
     arguments.distributed_state.wait_for_everyone()
-    history = _train(task, begun, arguments, evaluations, save_every, val_limit, skip_bad, told)
+    steps, history = _train(task, begun, arguments, evaluations, save_every, val_limit, skip_bad, told)
     score = None
     if main:
-        score = finish(out, task.labels, validation, _processor(task, begun), settings, history, say)
+        score = finish(out, task.labels, validation, _processor(task, begun), settings, steps, history, say, told)
     arguments.distributed_state.wait_for_everyone()
     return Trained(out, score, history)
 
@@ -167,8 +167,8 @@ def _train(
     val_limit: int | None,
     skip_bad: bool,
     told: keeping.Told,
-) -> tuple[dict[str, Any], ...]:
-    """Train, from the newest checkpoint if there is one, and return what was logged."""
+) -> tuple[int, tuple[dict[str, Any], ...]]:
+    """Train, from the newest checkpoint if there is one; the steps that were trained, and what was logged."""
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     recipe, out = task.recipe, Path(arguments.output_dir)
@@ -202,6 +202,8 @@ def _train(
             compute_metrics=ComputeMetrics(task.labels.names),
             callbacks=[keeper],
         )
+        # Read by now; transformers 4.57 would leave it to the next training of this process, whatever that asks for.
+        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         schedule.begin(0.0 if checkpoint is None else keeping.share_of(checkpoint))
@@ -216,7 +218,7 @@ def _train(
                 ) from error
         else:  # killed between the last step and the end
             trainer.state = type(trainer.state).load_from_json(str(checkpoint / "trainer_state.json"))
-    return tuple(trainer.state.log_history)
+    return int(trainer.state.global_step), tuple(trainer.state.log_history)
 
 
 def _arguments(out: Path, recipe: Recipe, autocast: str, workers: int | None) -> Any:

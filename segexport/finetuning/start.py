@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from segexport import checkpoint, original, segformer, weights
+from segexport.aliases import alias_config, alias_of, aliases
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
 from segexport.processor import read_processor
@@ -100,11 +101,11 @@ def start(
 
 
 def _random(name: str, labels: Labels, revision: str | None, seed: int, options: dict[str, Any]) -> Start:
-    ids = {hub_id: alias for alias, hub_id in checkpoint.aliases().items()}
-    alias = name if checkpoint.alias_of(name) else ids.get(name)
+    ids = {hub_id: alias for alias, hub_id in aliases().items()}
+    alias = name if alias_of(name) else ids.get(name)
     preprocessing = Preprocessing()
     if alias is not None:
-        config, identity = checkpoint.alias_config(alias), name
+        config, identity = alias_config(alias), name
     else:
         found = checkpoint.find(name, revision)
         identity = found.identity

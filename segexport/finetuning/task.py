@@ -16,7 +16,7 @@ from segexport.datasets.label_sets import labels_of
 from segexport.datasets.layout import family
 from segexport.datasets.summary import DataSummary, summarise
 from segexport.errors import ContractError, DataError
-from segexport.finetuning.recipe import Recipe
+from segexport.finetuning.recipe import PAPER_STEPS, Recipe, counted
 from segexport.finetuning.sizes import Sizes, choose_sizes
 from segexport.finetuning.start import Start
 from segexport.spec import Labels, Size, format_size, to_json
@@ -127,12 +127,15 @@ def introduction(task: Task, begun: Start, autocast: str) -> Iterator[str]:
         f"crops of {format_size(sizes.crop)} from images of shorter side {sizes.short_side}, resized by "
         f"{recipe.scales[0]:g} to {recipe.scales[1]:g}; network {format_size(sizes.network)}"
     )
-    length = f"{recipe.minutes:g} minutes" if recipe.minutes is not None else f"{recipe.steps} steps"
-    passes = "" if recipe.minutes is not None else f" ({recipe.steps * recipe.batch / len(task.images):.0f} passes)"
+    length, passes = counted(recipe.steps, "step"), f" ({recipe.steps * recipe.batch / len(task.images):.0f} passes)"
+    if recipe.minutes is not None:
+        length, passes = counted(recipe.minutes, "minute"), ""
     yield (
         f"{length} of batch {recipe.batch}{passes}, rate {recipe.learning_rate:g} "
         f"(head x{recipe.head_factor:g}), autocast {autocast}"
     )
+    if recipe.minutes is None and recipe.steps == PAPER_STEPS:
+        yield f"{length} are the paper's length: --steps, --epochs or --minutes set another"
 
 
 def class_weights(task: Task) -> Any:

@@ -65,7 +65,7 @@ class Grid:
 
 def grids(found: Evaluation) -> Iterator[Grid]:
     """Every table there is something to say in: classes, groups, robustness, differences, and last the subjects."""
-    if not found.complete:
+    if not found.subjects:
         return
     if any(one.figures for one in found.subjects):
         yield _classes(found)
@@ -81,9 +81,9 @@ def grids(found: Evaluation) -> Iterator[Grid]:
 
 def lines(found: Evaluation) -> Iterator[str]:
     """What the tables do not say: what is missing or was left out, the largest confusions, what robustness shows."""
-    for shard in found.missing:
-        yield f"missing    shard {shard.shard}: {_count(shard.images, 'image')}; run it with --shard {shard.shard}"
-    if not found.complete:
+    if not found.subjects:
+        for shard in found.missing:
+            yield f"missing    shard {shard.shard}: {_count(shard.images, 'image')}; run it with --shard {shard.shard}"
         yield f"records    {found.folder}"
         return
     yield from (f"{one.name}: {RANDOM}" for one in found.subjects if one.figures is None)
@@ -102,6 +102,9 @@ def lines(found: Evaluation) -> Iterator[str]:
     if found.done_before:
         yield f"resumed    {_count(found.done_before, 'image')} done already"
     yield f"records    {found.folder}"
+    if not found.complete:
+        yield f"stopped    after {found.progress}: these figures are of those alone, and no file gets them"
+        yield "           the same command goes on from there (without --overwrite, which begins anew)"
 
 
 def _confusions(found: Evaluation) -> Iterator[str]:
@@ -155,8 +158,9 @@ def _subjects(found: Evaluation) -> Grid:
     if found.images < _FEW_IMAGES:
         notes.append(f"of fewer than {_FEW_IMAGES} images they are too narrow")
     shown_as = ", ".join(dict.fromkeys(str(one.facts["protocol"]) for one in found.subjects))
+    images = _count(found.images, "image") if found.complete else f"partial, after {found.progress}"
     return Grid(
-        f"{_count(found.images, 'image')} of {data['path']}{split}{left_out}; {shown_as}",
+        f"{images} of {data['path']}{split}{left_out}; {shown_as}",
         columns if boundary else columns[:-1],
         tuple(rows),
         words=4,

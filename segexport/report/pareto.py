@@ -13,14 +13,21 @@ from rich.table import Table
 from segexport.evaluation.bootstrap import Interval
 
 if TYPE_CHECKING:
-    from segexport.tuning.result import Point, Tuning
+    from segexport.tuning.result import Measured, Point, Tuning
 
 NO_PICTURE = 'pareto.png is left out, because matplotlib is not installed: pip install "segexport[report]"'
 _COLUMNS = ("placement", "layers", "p50 ms", "model ms", "x fp32", "mIoU %", "change", "")
 _NOISIEST = 5
 
 
-def table(found: Tuning) -> Table:
+def parts(found: Measured) -> Iterator[Table | str]:
+    """All that is printed: the table, once there is a row for it, and lines."""
+    if found.points:
+        yield table(found)
+    yield from lines(found)
+
+
+def table(found: Measured) -> Table:
     """A row a placement, the fastest first; `model ms` is what the cost model expected."""
     drawn = Table(
         title=f"{found.engine}, searched on {found.searched_on}, budget {found.budget:g} points",
@@ -28,18 +35,21 @@ def table(found: Tuning) -> Table:
         box=SIMPLE,
     )
     for index, column in enumerate(_COLUMNS):
-        drawn.add_column(column, justify="left" if index in (0, len(_COLUMNS) - 1) else "right")
+        left = index in (0, len(_COLUMNS) - 1)
+        drawn.add_column(column, justify="left" if left else "right", no_wrap=index == 0)
     for cells in _rows(found):
         drawn.add_row(*cells)
     return drawn
 
 
-def lines(found: Tuning) -> Iterator[str]:
+def lines(found: Measured) -> Iterator[str]:
     """What was found, in sentences."""
-    noisiest = sorted(found.noise, key=found.noise.__getitem__, reverse=True)[:_NOISIEST]
-    yield f"noisiest   {', '.join(noisiest)}"
-    gains = sorted(found.gains_ms.items(), key=lambda entry: -entry[1])
-    yield f"gains      {', '.join(f'{group} {gain:+.2f} ms' for group, gain in gains)}"
+    if found.noise:
+        noisiest = sorted(found.noise, key=found.noise.__getitem__, reverse=True)[:_NOISIEST]
+        yield f"noisiest   {', '.join(noisiest)}"
+    if found.gains_ms:
+        gains = sorted(found.gains_ms.items(), key=lambda entry: -entry[1])
+        yield f"gains      {', '.join(f'{group} {gain:+.2f} ms' for group, gain in gains)}"
     for point in found.confirmed:
         yield (
             f"confirmed  {point.name} on {found.confirmed_on}: {_interval(point.speedup, 1, '.2f')}x fp32, "
@@ -89,7 +99,7 @@ def draw(found: Tuning, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _rows(found: Tuning) -> Iterator[tuple[str, ...]]:
+def _rows(found: Measured) -> Iterator[tuple[str, ...]]:
     for point in sorted(found.points, key=lambda one: one.latency_ms):
         notes = ["pareto"] if point.pareto else []
         if -point.change * 100 > found.budget:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from rich.table import Table
 
-from segexport import machine
-from segexport.bundle import MODEL, Bundle, PlanFacts
+from segexport import engines, memory
+from segexport.bundle import CALIBRATION, MODEL, Bundle, Manifest, PlanFacts
 from segexport.engines.base import EngineInfo
 from segexport.golden import Selftest
+from segexport.naming import BUNDLES
 from segexport.precision.emulate import FP16_EMULATED
 from segexport.precision.ranges import Ranges
 from segexport.spec import DYNAMIC, Contract, PassResult, format_size
@@ -26,8 +29,49 @@ _NAMED = 2
 """Places a pass rewrote that are named on the terminal; some rewrite one in every block. The manifest has them all."""
 
 
+def in_short(bundle: Bundle, why: str) -> Iterator[str]:
+    """The few lines about a bundle just built that nobody should miss."""
+    manifest, facts = bundle.manifest, bundle.manifest.engine
+    yield f"bundle     {bundle.folder} ({bundle.size_bytes() / 1e6:.1f} MB)"
+    yield f"engine     {facts.name} {facts.version} on {facts.device}, {manifest.precision} ({why})"
+    yield f"contract   {contract_line(manifest.contract)}"
+    yield from _golden_lines(manifest)
+    if manifest.precision == "fp16" and facts.derived and facts.plan is None:
+        yield f"note       {FP16_EMULATED}"
+    if manifest.precision == "int8" and facts.plan is not None:
+        yield f"note       {INT8_MOVES_MORE}"
+    for note in manifest.notes:
+        yield f"note       {note}"
+
+
+def what_next(bundle: Bundle) -> Iterator[str]:
+    """The command that comes next, and how a GPU gets what was built here for its accuracy alone."""
+    manifest, facts = bundle.manifest, bundle.manifest.engine
+    folder = shlex.quote(str(bundle.folder))
+    if manifest.precision == "fp16" and facts.plan is None and facts.device == "CPU":
+        install = "" if engines.info("tensorrt-rtx").version else 'pip install "segexport[rtx]", then '
+        yield f"for a GPU  {install}segexport build --from-bundle {folder} --engine tensorrt-rtx"
+    if not manifest.golden.get("engine_ran", True):
+        yield f"next       on the machine with the GPU: segexport selftest {folder}"
+    elif bundle.folder.parent == BUNDLES:
+        yield f"next       segexport bench {shlex.quote(manifest.name)}"
+    else:
+        yield f"next       segexport bench {folder}"
+
+
+def calibration_hint(bundle: Bundle, calibration: Path | None) -> str | None:
+    """How the next engine gets the ranges that were found on the images of `calibration`; None where none were."""
+    table = bundle.folder / CALIBRATION
+    if calibration is None or not table.is_file() or not calibration.is_dir() or (calibration / CALIBRATION).is_file():
+        return None
+    folder = shlex.quote(str(bundle.folder))
+    return (
+        f"ranges     kept in {table}: --calibration {folder} builds for another engine without running the images again"
+    )
+
+
 def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
-    """Lines about a bundle just built."""
+    """Everything about a bundle just built."""
     manifest = bundle.manifest
     facts = manifest.engine
     yield f"bundle     {bundle.folder} ({bundle.size_bytes() / 1e6:.1f} MB)"
@@ -41,15 +85,19 @@ def of_bundle(bundle: Bundle, why: str) -> Iterator[str]:
     yield from _precision_lines(bundle)
     if facts.plan is not None:
         yield from _plan_lines(bundle, facts.plan)
-    what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
-    yield f"golden     {manifest.golden['agreement_with_reference']:.3%} of the {what} as the reference"
-    if not manifest.golden.get("engine_ran", True):
-        yield "           by the engine's graph on the CPU: the engine was built and not run, for want of its GPU"
+    yield from _golden_lines(manifest)
     if (equal := manifest.golden.get("resize_equal_to_pillow")) is not None:
         yield f"resize     {equal:.3%} of the golden image's pixels as Pillow {manifest.golden['resize_pillow']}"
     for note in manifest.notes:
         yield f"note       {note}"
-    yield f"memory     {machine.peak_memory_bytes() / 1e6:.0f} MB at peak"
+    yield f"memory     {memory.peak_memory_bytes() / 1e6:.0f} MB at peak"
+
+
+def _golden_lines(manifest: Manifest) -> Iterator[str]:
+    what = "golden image's best class" if manifest.contract.mask_size is None else "golden image's pixels"
+    yield f"golden     {manifest.golden['agreement_with_reference']:.3%} of the {what} as the reference"
+    if not manifest.golden.get("engine_ran", True):
+        yield "           by the engine's graph on the CPU: the engine was built and not run, for want of its GPU"
 
 
 def _precision_lines(bundle: Bundle) -> Iterator[str]:

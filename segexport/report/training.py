@@ -3,53 +3,45 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from segexport.finetuning import keeping
 from segexport.finetuning.run import Trained
+from segexport.report.steps import Pace, about, share_bar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LENGTHS = "--steps, --epochs or --minutes"
+_TOLD = 4
+"""Times that a training has told how far it is before it is said how long all of it takes: the first step is slow."""
 
 
 @contextmanager
-def bar(console: Console, shown: bool = True) -> Iterator[Callable[[float, str], None]]:
-    """Show the share of a training that is done, time spent, time left, and the last line told.
+def bar(console: Console, shown: bool = True, *, length_given: bool = True) -> Iterator[Callable[[float, str], None]]:
+    """Show the share of a training that is done, the time that is left, and the last line told.
 
-    Where nobody watches, in a log, it is a line for every twentieth.
+    Where nobody said how long to train, say once how long that takes as soon as steps have been timed.
     """
-    if not console.is_terminal:
-        yield _logged(console, shown)
+    if not shown:
+        yield lambda share, text: None
         return
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, disable=not shown) as progress:
-        task = progress.add_task("", total=1.0)
+    pace, times = Pace(), 0
+    with share_bar(console, "training") as told:
 
         def update(share: float, text: str) -> None:
-            progress.update(task, completed=share, description=text)
+            nonlocal times
+            times += 1
+            left = pace.seconds_left(share, 1.0)
+            if times == _TOLD and left and not length_given:
+                console.print(f"this training takes {about(left)} here: pass {LENGTHS} for a shorter one")
+            told(share, text)
 
         yield update
-
-
-def _logged(console: Console, shown: bool) -> Callable[[float, str], None]:
-    before = 0
-
-    def update(share: float, text: str) -> None:
-        nonlocal before
-        if shown and int(20 * share) > before:
-            before = int(20 * share)
-            console.print(f"{share:.0%} {text}")
-
-    return update
 
 
 def can_draw() -> bool:
@@ -78,6 +70,15 @@ def draw(trained: Trained, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
+def stopped(folder: Path) -> str:
+    """What is said when a training in a folder is stopped by Ctrl-C."""
+    checkpoint = keeping.newest(folder)
+    if checkpoint is None:
+        return f"stopped before anything was saved in {folder}: --save-every says how often"
+    step = checkpoint.name.rpartition("-")[2]
+    return f"stopped: the same command with --resume goes on from step {step} (without --overwrite)"
+
+
 def lines(trained: Trained) -> Iterator[str]:
     """What came of it."""
     score = trained.score
@@ -85,9 +86,11 @@ def lines(trained: Trained) -> Iterator[str]:
         yield f"{trained.folder} was not validated yet: go on with --resume"
         return
     interval = score.miou
-    between = "" if interval.low is None else f" ({interval.low:.2%} to {interval.high:.2%})"
-    yield f"mIoU       {interval.value:.2%}{between} on {score.images} validation images, weights of step {score.step}"
+    between = f" ({interval.low:.2%} to {interval.high:.2%})" if interval.known else " (too few images for an interval)"
+    on = f"{score.images} validation image{'' if score.images == 1 else 's'}"
+    yield f"mIoU       {interval.value:.2%}{between} on {on}, weights of step {score.step} of {score.steps}"
     yield f"pixels     {score.pixel_accuracy:.2%} right"
     known = {name: iou for name, iou in score.iou.items() if iou is not None}
     yield "classes    " + ", ".join(f"{name} {iou:.1%}" for name, iou in sorted(known.items(), key=lambda one: -one[1]))
     yield f"checkpoint {trained.folder} (README.md is its card; tensorboard --logdir {trained.folder})"
+    yield f"next       {shlex.join(['segexport', 'build', '--model', str(trained.folder)])}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from segexport import engines
@@ -28,13 +29,21 @@ from segexport.precision.ranges import Ranges
 from segexport.tuning import search
 from segexport.tuning.choice import choose
 from segexport.tuning.groups import grouped
-from segexport.tuning.result import Point, Tuning
+from segexport.tuning.result import Measured, Point, Tuning
 from segexport.tuning.sensitivity import sensitivities
-from segexport.tuning.workbench import Workbench, measure_candidates, measure_gains, measure_one
+from segexport.tuning.workbench import Workbench, measure_candidates, measure_gains, measure_one, with_pareto
 
-__all__ = ["Point", "Tuning", "tune"]
+__all__ = ["Point", "SearchStopped", "Tuning", "tune"]
 
 Progress = Callable[[str], None]
+
+
+class SearchStopped(KeyboardInterrupt):
+    """Ctrl-C, with what the search had measured by then. No placement is chosen of it."""
+
+    def __init__(self, found: Measured) -> None:
+        super().__init__()
+        self.found = found
 
 
 def tune(
@@ -60,39 +69,56 @@ def tune(
         engine: as for `segexport.build`.
         limit: the first so many images of each.
         threads: CPU threads.
-        progress: told the name of each step as it starts.
+        progress: told the name of each step as it starts, and behind it how much of it is done: "cost: call 3 of 60".
 
     Raises:
         ContractError: random weights or a classifier, of which no mIoU can be had; a negative budget.
         DataError: `confirm` is `data`, or too few images to split.
         EngineUnavailable: no engine computes in int8 here.
         PrecisionError: the bundle is not in fp32, or the ranges are not its.
+        SearchStopped: by Ctrl-C.
     """
     bundle = source if isinstance(source, Bundle) else open_bundle(source)
     graph = _graph(bundle, ranges, budget)
     chosen = engines.choose(engine, "int8")
     search_on, confirm_on = _splits(graph, Path(data), None if confirm is None else Path(confirm), limit)
-    with tempfile.TemporaryDirectory(prefix="segexport-tune-") as folder:
-        bench = Workbench(Path(folder), bundle, ranges, chosen.name, threads)
-        bench.add_higher(chosen.precisions)
-        groups = grouped(layers(graph.model.graph))
-        noise = sensitivities(
-            graph,
-            ranges,
-            search_on,
-            chosen.name,
-            lambda done, total: progress(f"sensitivity: layer {done} of {total}"),
-        )
-        gains, base = measure_gains(bench, groups, search_on, progress)
-        placements = search.candidates(groups, gains, noise, default_placement(graph.model.graph).int8)
-        predicted = {name: search.predicted_ms(base, groups, gains, names) for name, names in placements.items()}
-        points = measure_candidates(bench, placements, predicted, search_on, progress)
+    groups = grouped(layers(graph.model.graph))
+    found = Measured(
+        engine=chosen.name,
+        budget=budget,
+        searched_on=search_on.name,
+        confirmed_on=confirm_on.name,
+        groups=groups,
+    )
+    step = "its beginning"
 
-        def confirmed(name: str) -> Point:
-            progress(f"confirming: {name}")
-            return measure_one(bench, name, placements[name], confirm_on)
+    def told(now: str) -> None:
+        nonlocal step
+        step = now
+        progress(now)
 
-        choice = choose(points, budget, confirmed)
+    def confirmed(name: str) -> Point:
+        nonlocal found
+        point = measure_one(bench, name, placements[name], confirm_on, told)
+        found = replace(found, confirmed=(*found.confirmed, point))
+        return point
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="segexport-tune-") as folder:
+            bench = Workbench(Path(folder), bundle, ranges, chosen.name, threads)
+            bench.add_higher(chosen.precisions)
+            found = replace(found, noise=sensitivities(graph, ranges, search_on, chosen.name, told))
+            gains, base = measure_gains(bench, groups, search_on, told)
+            found = replace(found, gains_ms=gains)
+            placements = search.candidates(groups, gains, found.noise, default_placement(graph.model.graph).int8)
+            predicted = {name: search.predicted_ms(base, groups, gains, names) for name, names in placements.items()}
+            for point in measure_candidates(bench, placements, predicted, search_on, told):
+                found = replace(found, points=(*found.points, point))
+            found = replace(found, points=with_pareto(found.points))
+            choice = choose(found.points, budget, confirmed)
+    except KeyboardInterrupt:
+        why = f"none, as the search was stopped at {step}: no placement is chosen, and nothing is written"
+        raise SearchStopped(replace(found, why=why)) from None
     facts = {
         "budget": budget,
         "searched_on": search_on.name,
@@ -100,20 +126,8 @@ def tune(
         "why": choice.why,
     }
     int8 = tuple(placements[choice.name]) if choice.name is not None else ()
-    return Tuning(
-        engine=chosen.name,
-        budget=budget,
-        searched_on=search_on.name,
-        confirmed_on=confirm_on.name,
-        points=points,
-        confirmed=choice.confirmed,
-        chosen=choice.name,
-        noise=noise,
-        gains_ms=gains,
-        groups=groups,
-        placement=Placement(int8, choice.precision, chosen.name, graph.source.weights_sha256, facts),
-        why=choice.why,
-    )
+    placement = Placement(int8, choice.precision, chosen.name, graph.source.weights_sha256, facts)
+    return Tuning(**vars(replace(found, chosen=choice.name, why=choice.why)), placement=placement)
 
 
 def _graph(bundle: Bundle, ranges: Ranges, budget: float) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from segexport.bench.result import Row
@@ -57,26 +57,32 @@ class Point:
         )
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """A search: all that was measured, the placement it ends in, and why.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a search has measured so far, whether it has ended or was stopped.
 
-    `chosen` is the name of the placement taken, None where a higher precision is better. `noise` is each layer's noise
-    over signal at the logits, as power; `gains_ms` what each of the `groups` saves.
+    `noise` is each layer's noise over signal at the logits, as power; `gains_ms` what each of the `groups` saves. `why`
+    says what it ended in. `chosen` is the name of the placement taken, None where none is.
     """
 
     engine: str
     budget: float
     searched_on: str
     confirmed_on: str
-    points: tuple[Point, ...]
-    confirmed: tuple[Point, ...]
-    chosen: str | None
-    noise: Mapping[str, float]
-    gains_ms: Mapping[str, float]
     groups: Mapping[str, Sequence[str]]
+    noise: Mapping[str, float] = field(default_factory=dict)
+    gains_ms: Mapping[str, float] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
+    confirmed: tuple[Point, ...] = ()
+    chosen: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Measured):
+    """A search that has ended: in a placement, or, where a higher precision is better, in one without layers."""
+
     placement: Placement
-    why: str
 
     def as_text(self) -> str:
         """Everything as JSON."""

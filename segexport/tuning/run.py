@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segexport.assembly import images_done
 from segexport.builder import build, fp32_graph
 from segexport.bundle import CALIBRATION, PLACEMENT, Bundle, open_bundle
 from segexport.calibration.sources import ranges_for
+from segexport.engines import choose
 from segexport.errors import ContractError, PrecisionError
 from segexport.files import new_folder, require_absent
+from segexport.naming import default_folder
 from segexport.precision.ranges import Ranges
 from segexport.rebuilder import rebuild
 from segexport.report import pareto
@@ -78,7 +79,7 @@ def tune_to_folder(
 
 
 def build_auto(
-    out: str | Path,
+    out: str | Path | None,
     search: Search,
     *,
     model: str | Path | None = None,
@@ -92,7 +93,7 @@ def build_auto(
     """Search, and build what the search ends in: INT8 where it pays within the budget, else the best higher precision.
 
     Args:
-        out: the bundle's folder.
+        out: the bundle's folder; `segexport.naming.default_folder` for precision `auto` if None.
         search: what is asked.
         model: a checkpoint, or
         from_bundle: a bundle in fp32.
@@ -105,13 +106,18 @@ def build_auto(
     Raises:
         SegexportError: see `segexport.tuning.tune`, `segexport.build` and `segexport.calibrate`.
     """
-    require_absent(Path(out), overwrite)
+    if out is not None:
+        require_absent(Path(out), overwrite)
+    fast = choose(engine, "int8").name  # the one to be fast on
     with _fp32(model, from_bundle, engine, progress, options) as bundle:
-        found, ranges = _search(bundle, search, engine, progress)
+        facts = bundle.manifest
+        target = Path(out or default_folder(facts.name, facts.contract, facts.preprocessing, "auto", fast))
+        require_absent(target, overwrite)
+        found, ranges = _search(bundle, search, fast, progress)
         placement = found.placement
         built = rebuild(
             bundle,
-            out,
+            target,
             engine=found.engine,
             precision=placement.precision,
             calibration=ranges if placement.int8 else None,
@@ -148,7 +154,7 @@ def _search(bundle: Bundle, search: Search, engine: str, progress: Progress) -> 
         search.calibration,
         samples=search.samples,
         seed=search.seed,
-        progress=images_done(progress),
+        progress=progress,
     )
     if ranges is None:
         raise PrecisionError("a search needs ranges of activations: pass --calibration with a folder or a table")

@@ -30,9 +30,9 @@ from segexport.passes.match import scope_of
 from segexport.precision.layers import layers
 from segexport.precision.ranges import METHODS, PEAKS_ONLY, Ranges, read_ranges
 from segexport.spec import Precision
-from tests.conftest import SIZE, RunCli
-from tests.precision.handmade import modules
-from tests.test_bad_input import assert_refused, everything
+from tests.support.checkpoints import SIZE
+from tests.support.cli import RunCli, assert_refused, everything
+from tests.support.handmade import modules
 
 pytestmark = pytest.mark.bundle
 
@@ -45,7 +45,7 @@ def graph(bundle: Bundle) -> Graph:
 
 @pytest.fixture(scope="module")
 def ranges(graph: Graph, data: Path) -> Ranges:
-    """Its ranges on the three scenes."""
+    """Its ranges on the three scenes, unrounded: what is read from a file is not."""
     return segexport.calibrate(graph, data)
 
 
@@ -112,15 +112,13 @@ def test_it_says_what_it_is_of(graph: Graph, ranges: Ranges, data: Path) -> None
 
 def test_the_draw_follows_the_seed(graph: Graph, tmp_path: Path) -> None:
     folder = scenes.write_dataset(tmp_path / "scenes", 6, seed=5, size=SIZE)
-    done: list[tuple[int, int]] = []
-    first = segexport.calibrate(graph, folder / "images", samples=2, seed=1)
-    again = segexport.calibrate(graph, folder / "images", samples=2, seed=1, progress=lambda step: None)
-    other = segexport.calibrate(graph, folder / "images", samples=2, seed=2)
+    first, again, other = (ranges_for(graph, "fp16", folder / "images", samples=2, seed=seed) for seed in (1, 1, 2))
+    assert first is not None
+    assert again is not None
+    assert other is not None
     assert first.as_text() == again.as_text()
     assert (first.images.count, first.images.of) == (2, 6)
     assert first.images.sha256 != other.images.sha256
-    calibrate_graph(graph, Watched(3), progress=lambda *counts: done.append(counts))
-    assert done == [(count, 6) for count in range(1, 7)]
 
 
 class Watched:
@@ -148,21 +146,21 @@ class Watched:
         return ""
 
 
-@pytest.mark.parametrize(("gather", "kept"), [(calibrate_graph, MEASURED), (peaks_of_graph, 0)])
-def test_images_are_read_once_and_let_go(graph: Graph, gather: Callable[..., Ranges], kept: int) -> None:
-    images = Watched(24)
-    gather(graph, images)
-    assert images.order == [*range(24)]
-    assert max(images.alive) <= kept + AT_ONCE + 1, "those compared on, those being run, and the one just read"
-
-
-@pytest.mark.parametrize(("count", "compared"), [(3, 3), (10, MEASURED)])
-def test_progress_ends_at_its_total(graph: Graph, count: int, compared: int) -> None:
-    """An image that methods are compared on counts when it was gathered, and when it was compared on."""
-    for gather, total in ((calibrate_graph, count + compared), (peaks_of_graph, count)):
-        done: list[tuple[int, int]] = []
-        gather(graph, Watched(count), progress=lambda *counts, done=done: done.append(counts))
-        assert done == [(number, total) for number in range(1, total + 1)]
+@pytest.mark.parametrize(
+    ("gather", "count", "compared"),
+    [(calibrate_graph, 3, 3), (calibrate_graph, 24, MEASURED), (peaks_of_graph, 24, 0)],
+)
+def test_images_are_read_once_and_let_go_and_progress_tells_of_true_numbers(
+    graph: Graph, gather: Callable[..., Ranges], count: int, compared: int
+) -> None:
+    """Methods are compared on a few images: one run for the layers' outputs, one for each method, one for all."""
+    images, told = Watched(count), list[str]()
+    gather(graph, images, progress=told.append)
+    assert images.order == [*range(count)]
+    assert max(images.alive) <= compared + AT_ONCE + 1, "those compared on, those being run, and the one just read"
+    gathered = [f"calibrating: image {number} of {count}" for number in range(1, count + 1)]
+    runs = compared * (2 + len(METHODS))
+    assert told == gathered + [f"comparing methods: run {number} of {runs}" for number in range(1, runs + 1)]
 
 
 def test_peaks_alone_are_those_of_the_whole_table(graph: Graph, data: Path, ranges: Ranges) -> None:

@@ -25,7 +25,7 @@ from segexport.evaluation.protocol import Protocol
 from segexport.evaluation.run import evaluate, parse_shard
 from segexport.images import read_image, read_mask
 from segexport.segmenter import open_segmenter
-from tests.conftest import SIZE
+from tests.support.checkpoints import SIZE
 
 pytestmark = pytest.mark.bundle
 ROOT = Path(__file__).parents[2]

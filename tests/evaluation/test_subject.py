@@ -18,8 +18,8 @@ from segexport.errors import CheckpointError, ContractError
 from segexport.evaluation.protocol import Protocol
 from segexport.evaluation.subject import open_subject
 from segexport.spec import DYNAMIC, to_json
-from tests.conftest import SIZE
 from tests.evaluation import small
+from tests.support.checkpoints import SIZE, save_checkpoint
 
 pytestmark = pytest.mark.bundle
 
@@ -88,7 +88,7 @@ def test_a_whole_image_is_what_bench_makes_of_it(bundle: Bundle, checkpoint: Pat
 def test_a_bgr_bundle_of_logits_is_what_bench_makes_of_it(windowed: Bundle) -> None:
     rgb = image(ODD)
     with open_subject(windowed.folder, Protocol()) as subject:
-        expected = open_bundle_call(str(windowed.folder), None)[0](rgb).decision
+        expected = open_bundle_call(str(windowed.folder), None, windowed.manifest.contract.batch)[0](rgb).decision
         np.testing.assert_array_equal(subject.segment(rgb), expected)
 
 
@@ -191,16 +191,12 @@ def test_a_classifier_is_refused(classifier: Path) -> None:
         open_subject(classifier, Protocol())
 
 
-@pytest.mark.slow
-def test_a_classifiers_bundle_is_refused(classifier: Path, tmp_path: Path) -> None:
-    built = segexport.build(classifier, tmp_path / "topk", engine="onnxruntime", size=SIZE)
+def test_a_classifiers_bundle_is_refused(classifier_bundle: Bundle) -> None:
     with pytest.raises(ContractError, match="is an image classifier, which has no class maps"):
-        open_subject(built.folder, Protocol())
+        open_subject(classifier_bundle.folder, Protocol())
 
 
 def test_a_reference_of_other_weights_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    from tests.conftest import save_checkpoint
-
     other = save_checkpoint(tmp_path / "other", decoder_hidden_size=8)
     with pytest.raises(CheckpointError, match="has other weights than the bundle was built from"):
         open_subject(other, Protocol(), reference_source=bundle.manifest.source)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tests.finetuning.small import CONFIG
+from tests.support.training import CONFIG
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -15,9 +15,9 @@ from segexport.finetuning.start import start
 from segexport.palette import palette_for
 from segexport.segformer import Structure, random_weights
 from segexport.spec import Labels
-from tests.original.files import original_tensors, write
+from tests.support.edits import as_pickle, edit_json, edit_tensors, without
+from tests.support.originals import original_tensors, write
 from tests.support.torch_files import digest_of, weights_sha256
-from tests.test_checkpoint import as_pickle, edit_json, edit_tensors, without
 
 ENCODER = 16 + 4 * 18 + 3 * 4 + 8  # patch embeddings, blocks, reductions, norms of the small checkpoint
 

@@ -10,7 +10,7 @@ from segexport.datasets import open_data
 from segexport.finetuning.recipe import PAPER
 from segexport.palette import palette_for
 from segexport.spec import Labels
-from tests.finetuning.small import CONFIG, write_scenes
+from tests.support.training import CONFIG, write_scenes
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -1,21 +1,27 @@
 """Whole trainings of a tiny network, as a user starts them."""
 
-import dataclasses
 import json
 import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from segexport.errors import OutputError
-from segexport.finetuning.recipe import FROM_RANDOM
-from segexport.finetuning.run import finetune
-from tests.finetuning.small import ONE_THREAD, SIZE, command, write_architecture, write_scenes
+from tests.support.checkpoints import SIZE
+from tests.support.training import (
+    ONE_THREAD,
+    Stop,
+    command,
+    python,
+    stop_at,
+    weights,
+    write_architecture,
+    write_scenes,
+)
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -25,7 +31,7 @@ RECIPE = ("--steps", 24, "--batch", 2, "--evaluations", 3, "--save-every", 3, "-
 
 @pytest.fixture(scope="module")
 def scenes_folder(tmp_path_factory):
-    return write_scenes(tmp_path_factory.mktemp("scenes") / "data")
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "data", val=5)
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +57,6 @@ def unbroken(scenes_folder, architecture, tmp_path_factory):
     return out
 
 
-def python(data, architecture, out, **more):
-    """What the command line does with RECIPE, in this process, on one thread: sums of more round otherwise."""
-    import torch
-
-    recipe = dataclasses.replace(FROM_RANDOM, steps=24, batch=2, ema=0.9)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return finetune(
-            data, out, model=str(architecture), random_init=True, recipe=recipe, evaluations=3, save_every=3, **more
-        )
-    finally:
-        torch.set_num_threads(threads)
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
-
-
 def killed_when(arguments: list[str], happened) -> None:
     """Start a training and kill it, its children too, as soon as `happened()`."""
     process = subprocess.Popen(
@@ -81,20 +68,6 @@ def killed_when(arguments: list[str], happened) -> None:
     assert process.poll() is None, "it ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-class Stop(BaseException):
-    """Ends a training from outside, as Ctrl-C does."""
-
-
-def stop_at(step):
-    """Called with progress, it stops at `step`."""
-
-    def told(share, text):
-        if text.startswith(f"step {step},"):
-            raise Stop
-
-    return told
 
 
 def test_interrupted_it_ends_as_if_it_had_not_been(scenes_folder, architecture, unbroken, tmp_path):

@@ -9,7 +9,7 @@ import segexport
 from segexport import scenes
 from segexport.bundle import open_bundle
 from segexport.calibration import logits, prepared
-from segexport.calibration.sources import GeneratedScenes, ranges_for
+from segexport.calibration.sources import GeneratedScenes
 from segexport.errors import PrecisionError
 from segexport.graph.graph import open_graph
 from segexport.precision.int8 import FORMS, to_int8
@@ -17,7 +17,7 @@ from segexport.precision.layers import layers
 from segexport.precision.placement import Placement
 from segexport.tuning.groups import grouped
 from segexport.tuning.sensitivity import sensitivities
-from tests.conftest import SIZE, save_checkpoint
+from tests.support.checkpoints import SIZE, save_checkpoint
 
 pytestmark = pytest.mark.bundle
 
@@ -30,11 +30,6 @@ def graph(bundle):
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return scenes.write_dataset(tmp_path_factory.mktemp("tune") / "scenes", 8, seed=scenes.VALIDATION_SEED, size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def ranges(graph, data):
-    return ranges_for(graph, "int8", data)
 
 
 def test_every_layer_is_in_one_group(graph):
