@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
+import segexport
 from segexport import cli, scenes
 from segexport.bundle import Bundle
+from segexport.graph.graph import open_graph
+from segexport.precision.ranges import Ranges, read_ranges
+from tests.support.checkpoints import SIZE, save_checkpoint
+from tests.support.cli import Outcome, RunCli
+from tests.support.once import built_once, made_once
+from tests.support.properties import register_profiles
 
-settings.register_profile("segexport", deadline=None)  # a first call imports torch: seconds, and no defect
-settings.load_profile("segexport")
+pytest_plugins = ("tests.support.environments",)
+
+register_profiles()
 
 SHARED = Path(__file__).parents[2] / "shared"
-SIZE = (64, 96)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-RunCli = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -51,73 +45,59 @@ def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return run
 
 
-def save_checkpoint(folder: Path, *, classes: int = len(scenes.LABELS), kind: str = "segmentation", **config) -> Path:
-    """A small SegFormer with random weights in Hugging Face layout, whose masks show many classes."""
-    import torch
-    from transformers import SegformerConfig, SegformerForImageClassification, SegformerForSemanticSegmentation
-
-    names = scenes.LABELS if classes == len(scenes.LABELS) else [f"class {i}" for i in range(classes)]
-    settings = SegformerConfig(
-        **{
-            "depths": [1, 1, 1, 1],
-            "hidden_sizes": [8, 16, 24, 32],
-            "num_attention_heads": [1, 2, 3, 4],
-            "decoder_hidden_size": 16,
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: i for i, name in enumerate(names)},
-            **config,
-        }
-    )
-    torch.manual_seed(0)
-    model_class = SegformerForSemanticSegmentation if kind == "segmentation" else SegformerForImageClassification
-    model = model_class(settings)
-    spread_weights(model)
-    model.save_pretrained(folder)
-    processor = {"image_processor_type": "SegformerImageProcessor", "size": {"height": SIZE[0], "width": SIZE[1]}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
-
-
-def spread_weights(model) -> None:
-    """Random weights large enough to matter, and BatchNorm statistics moved by a few training-mode passes."""
-    import torch
-
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-            else:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        model.train()
-        for _ in range(3):
-            model(pixel_values=torch.randn(2, 3, 64, 64))
-    model.eval()
-
-
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A segmentation checkpoint, labels as the generated scenes', random weights that were saved as if trained."""
-    return save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+    return made_once(tmp_path_factory, "checkpoint/tiny", save_checkpoint)
 
 
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image classification checkpoint of 300 classes, more than a mask could hold."""
-    return save_checkpoint(tmp_path_factory.mktemp("classifier") / "tiny", classes=300, kind="classification")
+    save = partial(save_checkpoint, classes=300, kind="classification")
+    return made_once(tmp_path_factory, "classifier/tiny", save)
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Bundle:
-    """The checkpoint built for ONNX Runtime at 64x96. Read-only: copy it before changing anything."""
-    import segexport
+    """The checkpoint built for ONNX Runtime at 64x96. Read-only, as all below: copy it before changing anything."""
+    return built_once(tmp_path_factory, "bundle/tiny", checkpoint, engine="onnxruntime", size=SIZE)
 
-    return segexport.build(checkpoint, tmp_path_factory.mktemp("bundle") / "tiny", engine="onnxruntime", size=SIZE)
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Bundle:
+    """The small bundle as it was exported, nothing rewritten."""
+    return built_once(tmp_path_factory, "bundle/plain", checkpoint, engine="onnxruntime", size=SIZE, rewrites=False)
+
+
+@pytest.fixture(scope="session")
+def openvino_bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Bundle:
+    """The checkpoint built for OpenVINO at 64x96."""
+    pytest.importorskip("openvino", reason='openvino is not installed: pip install "segexport[openvino]"')
+    return built_once(tmp_path_factory, "openvino/tiny", checkpoint, engine="openvino", size=SIZE)
+
+
+@pytest.fixture(scope="session")
+def classifier_bundle(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Bundle:
+    """The classifier built for ONNX Runtime at 64x96."""
+    return built_once(tmp_path_factory, "bundle/classifier", classifier, engine="onnxruntime", size=SIZE)
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three labelled scenes of the bundle's size: images/ and masks/."""
-    return scenes.write_dataset(tmp_path_factory.mktemp("data") / "scenes", 3, seed=scenes.VALIDATION_SEED, size=SIZE)
+    write = partial(scenes.write_dataset, count=3, seed=scenes.VALIDATION_SEED, size=SIZE)
+    return made_once(tmp_path_factory, "data/scenes", write)
+
+
+@pytest.fixture(scope="session")
+def ranges(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, data: Path) -> Ranges:
+    """The ranges of the small bundle's graph on the three scenes."""
+
+    def calibrate(path: Path) -> None:
+        segexport.calibrate(open_graph(bundle.model), data).save(path)
+
+    return read_ranges(made_once(tmp_path_factory, "ranges/calibration.json", calibrate))
 
 
 @pytest.fixture(scope="session")

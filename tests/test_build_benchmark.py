@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import build, environments, worktree
+from benchmarks import build, worktree
 from benchmarks.build_cases import AFTER, BEFORE, OPTIMUM, Case, cases
 from benchmarks.build_results import CaseResult, Run, largest, ratios, render, spread, without_plan
 from benchmarks.whole_process import CommandFailed, Cost, measure
@@ -175,11 +175,6 @@ def test_an_unknown_case_or_commit_is_one_line(capsys):
     assert "error: there is no case b9: choose from b0-fp32" in capsys.readouterr().err
     with pytest.raises(worktree.WorktreeFailed, match="there is no commit no-such-thing in this repository"):
         worktree.commit_of("no-such-thing")
-
-
-def test_worktrees_are_where_git_ignores_them():
-    ignored = (worktree.ROOT / ".gitignore").read_text().splitlines()
-    assert f"/{environments.ENVIRONMENTS.relative_to(worktree.ROOT)}/" in ignored
 
 
 def test_the_machine_is_described_as_the_table_needs_it():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -16,6 +15,8 @@ from PIL import Image
 import segexport
 from segexport.bundle import ENGINE_GRAPH, MANIFEST, MODEL, SCHEMA, SUMS, Bundle, open_bundle
 from segexport.errors import BundleCorrupt, SelftestFailed
+from tests.support.edits import flip
+from tests.support.manifests import edit_manifest, first_schema, reseal, second_schema
 
 pytestmark = pytest.mark.bundle
 
@@ -34,26 +35,6 @@ SCHEMA_FILE = Path(segexport.__file__).parent / "data" / "manifest.schema.json"
 def copy(tmp_path: Path, bundle: Bundle) -> Path:
     """The small bundle, to be changed."""
     return shutil.copytree(bundle.folder, tmp_path / "copy")
-
-
-def flip(path: Path, position: int, bit: int = 1) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= bit
-    path.write_bytes(data)
-
-
-def reseal(folder: Path) -> None:
-    """Write the checksums anew, as someone who changes a bundle on purpose would."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
-    (folder / SUMS).write_text("".join(lines))
-
-
-def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
-    content = json.loads((folder / MANIFEST).read_text())
-    change(content)
-    (folder / MANIFEST).write_text(json.dumps(content))
-    reseal(folder)
 
 
 def test_holds_these_files_and_no_more(bundle: Bundle) -> None:
@@ -118,20 +99,6 @@ def test_a_newer_schema_names_both_versions(copy: Path) -> None:
     edit_manifest(copy, lambda m: m.update(schema=SCHEMA + 1, something="new"))
     with pytest.raises(BundleCorrupt, match=rf"has schema {SCHEMA + 1}, this segexport reads up to {SCHEMA}: upgrade"):
         open_bundle(copy)
-
-
-def second_schema(manifest: dict) -> None:
-    """As manifests were before graphs were lowered."""
-    manifest["schema"] = 2
-    del manifest["engine"]["derived"], manifest["engine"]["int8"], manifest["lowering"]
-
-
-def first_schema(manifest: dict) -> None:
-    """As they were before engines had graphs of their own."""
-    second_schema(manifest)
-    manifest["schema"] = 1
-    manifest["engine"]["machine"] = "another processor"  # the portable graph may round one pixel another way
-    del manifest["engine"]["class_map"], manifest["engine"]["rewrites"]
 
 
 def test_the_second_schema_opens_and_runs_the_engines_graph(copy: Path, bundle: Bundle) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from segexport import checkpoint as checkpoints
 from segexport import scenes
+from segexport.aliases import aliases
 from segexport.data import read_json
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
 from segexport.spec import IMAGENET_MEAN, IMAGENET_STD
-from tests.conftest import SIZE, save_checkpoint
+from tests.support.checkpoints import SIZE, save_checkpoint
+from tests.support.edits import as_pickle, edit_json, edit_tensors, truncate, without
 from tests.support.torch_files import digest_of, weights_sha256
 
 HEAD = "decode_head.classifier.weight"
@@ -26,33 +26,6 @@ HEAD = "decode_head.classifier.weight"
 def copy(tmp_path: Path, checkpoint: Path) -> Path:
     """The small checkpoint, to be changed."""
     return shutil.copytree(checkpoint, tmp_path / "copy")
-
-
-def edit_json(path: Path, **changes: Any) -> None:
-    """Change a JSON file's top-level entries; None removes one."""
-    content = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
-
-
-def edit_tensors(folder: Path, change) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    tensors = load_file(folder / "model.safetensors")
-    save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def as_pickle(folder: Path, change=lambda tensors: tensors) -> Path:
-    """Replace the folder's safetensors by the pytorch_model.bin of older checkpoints."""
-    import torch
-    from safetensors.torch import load_file
-
-    torch.save(change(load_file(folder / "model.safetensors")), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    return folder
-
-
-def without(name: str):
-    return lambda tensors: {k: v for k, v in tensors.items() if k != name}
 
 
 def test_a_folder(checkpoint: Path) -> None:
@@ -102,10 +75,6 @@ def test_normalising_without_rescaling_is_done_and_said(copy: Path) -> None:
     assert not loaded.preprocessing.do_rescale
     assert loaded.preprocessing.do_normalize
     assert any("not divided by 255" in note for note in loaded.notes)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 WRONG = {
@@ -218,7 +187,7 @@ def test_every_alias_says_where_it_is_from() -> None:
     assert "model cards" in table["source"].lower()
     assert "non-commercial" in table["licence"]
     assert {f"b{i}" for i in range(6)} | {f"mit-b{i}" for i in range(6)} <= table["aliases"].keys()
-    for name, hub_id in checkpoints.aliases().items():
+    for name, hub_id in aliases().items():
         entry = table["aliases"][name]
         assert hub_id.startswith("nvidia/")
         assert entry["architecture"] in hub_id

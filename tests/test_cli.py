@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 import segexport
-from segexport import scenes
+from segexport import cli, scenes
 from segexport.bundle import Bundle
-from tests.conftest import SIZE, RunCli
-from tests.support.checkpoints import write_checkpoint
+from segexport.cli.options import Argument
+from tests.support.checkpoints import SIZE, write_checkpoint
+from tests.support.cli import RunCli, assert_refused
 
 
 @pytest.mark.bundle
 def test_build_selftest_predict(checkpoint: Path, tmp_path: Path, run_cli: RunCli) -> None:
     out = tmp_path / "bundle"
     arguments = ("--model", checkpoint, "--engine", "auto", "--precision", "fp32", "--size", "64x96", "--out", out)
-    built = run_cli("build", *arguments)
+    built = run_cli("build", *arguments, "--verbose")
     assert built.code == 0, built.err
     for says in (
         "openvino",
-        "the fastest installed here",
+        "preferred to onnxruntime",
         "uint8 [1, 64, 96, 3] RGB",
         "fold-decode-head",
         "MB at peak",
@@ -79,11 +85,102 @@ def test_engines_lists_every_engine(run_cli: RunCli) -> None:
         assert name in found.out
 
 
-def test_help_and_version(run_cli: RunCli) -> None:
+def test_the_version(run_cli: RunCli) -> None:
     assert run_cli("--version").out.strip() == segexport.__version__
-    listed = run_cli("--help").out
-    for command in ("build", "bench", "predict", "selftest", "inspect", "engines", "demo"):
-        assert command in listed
+
+
+def test_the_overview_says_what_each_command_does_and_is_what_no_arguments_show(run_cli: RunCli) -> None:
+    overview = run_cli("--help").out
+    assert {name: what for name, (_, what) in cli.COMMANDS.items()} == dict(
+        line.split(maxsplit=1) for line in overview.partition("Commands:\n")[2].splitlines()
+    )
+    alone = run_cli()
+    assert alone.out + alone.err == overview
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_begins_as_the_docstring_does_and_explains_every_parameter(name: str, run_cli: RunCli) -> None:
+    command = cli.app.get_command(click.Context(cli.app), name)
+    assert command is not None
+    found = run_cli(name, "--help")
+    assert found.code == 0, found.err
+    _, begins, *rest = (" ".join(part.split()) for part in found.out.split("\n\n"))
+    assert begins == " ".join((inspect.getdoc(command.callback) or "").partition("\n\n")[0].split())
+    described = {part.partition(" ")[0]: part for part in rest}
+    for parameter in command.params:
+        assert isinstance(parameter, (click.Option, Argument))
+        assert parameter.help
+        assert parameter.help in described["Options:" if isinstance(parameter, click.Option) else "Arguments:"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("bnech",), "No such command 'bnech'. Did you mean 'bench'?"),
+        (("xyz",), "No such command 'xyz'."),
+        (("build", "--modle", "b0"), "--model"),
+        (("calibrate", "--out", "x"), "Missing option '--data'."),
+        (("predict", "bundle", "--out", "x"), "Missing argument 'IMAGES...'."),
+        (("build", "--precision", "fp8"), "'fp8' is not one of 'fp32', 'bf16', 'fp16', 'int8', 'auto'."),
+        (("bench", "--limit", "few"), "Invalid value for '--limit': 'few' is not a valid integer."),
+        (("bench", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
+        (("demo", "--seconds", "1"), "Invalid value for '--seconds': 1.0 is not in the range x>=5."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_named_with_what_would_be_right(arguments: tuple[str, ...], said: str, run_cli: RunCli) -> None:
+    found = run_cli(*arguments)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err.splitlines()[-1]
+
+
+def test_ctrl_c_ends_with_130(data: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    names = tmp_path / "names"
+    os.mkfifo(names)
+
+    def stop() -> None:
+        with names.open("w"):  # opened as soon as the command reads
+            os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=stop, daemon=True).start()
+    stopped = run_cli("doctor", data, "--classes", names)
+    assert (stopped.code, stopped.out, stopped.err) == (130, "", "stopped\n")
+
+
+def test_bash_completes_commands_options_and_values() -> None:
+    script = """
+eval "$(segexport --show-completion)"
+complete_last() {
+    COMP_WORDS=(segexport "$@") COMP_CWORD=$# COMPREPLY=()
+    _segexport_completion segexport
+    echo "${COMPREPLY[@]}"
+}
+complete_last be
+complete_last build --calib
+complete_last build --engine openv
+"""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "--norc", "-c", script]
+    environment = {**os.environ, "PATH": path, "SHELL": "/bin/bash"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["bench", "--calibration", "openvino"], done.stderr
+
+
+def test_completion_is_installed_once_for_the_shell_at_hand(
+    tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    (tmp_path / ".zshrc").write_text("alias x=y")
+    for _ in range(2):
+        installed = run_cli("--install-completion")
+        assert installed.code == 0, installed.err
+    assert installed.out.startswith(f"zsh completion installed in {tmp_path / '.zfunc' / '_segexport'}")
+    assert (tmp_path / ".zfunc" / "_segexport").read_text().startswith("#compdef segexport")
+    lines = (tmp_path / ".zshrc").read_text().splitlines()
+    assert lines == ["alias x=y", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"]
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert_refused(run_cli("--install-completion"), "the shell 'tcsh' has no completion: set SHELL to one of bash, zsh")
 
 
 @pytest.mark.bundle
@@ -147,3 +244,33 @@ except SystemExit as exit_:
     assert done.stdout == "2 []\n", done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "commands"),
+    [
+        (("--help",), 0, []),
+        (("bnech",), 2, []),
+        (("selftest", "--help"), 0, ["use"]),
+        (("build", "--model", "b0", "--batch", "x"), 2, ["build", "tune"]),
+        (("build", "--model", "b0", "--precision", "int8"), 2, ["build", "tune"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_help_and_refused_options_import_next_to_nothing(
+    arguments: tuple[str, ...], code: int, commands: list[str]
+) -> None:
+    """No other command's module, nothing that draws tables, and no arrays."""
+    script = """
+import sys
+from segexport import cli
+try:
+    cli.main()
+except SystemExit as exit_:
+    ours = {f"segexport.cli.{module}" for module, _ in cli.COMMANDS.values()}
+    dear = {"rich", "numpy", "pydantic", "typer"}
+    print(exit_.code, sorted((ours | dear) & set(sys.modules)), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == f"{code} {[f'segexport.cli.{name}' for name in commands]}"

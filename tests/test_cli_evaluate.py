@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
-from rich.console import Console
 
-from segexport import cli
 from segexport.bundle import Bundle
-from segexport.cli import evaluate as command
 from segexport.data import read_json
-from segexport.report.progress import image_bar
-from tests.conftest import RunCli
-
-
-@pytest.fixture(autouse=True)
-def wired() -> None:
-    """The command belongs to the application."""
-    known = {registered.callback for registered in cli.app.registered_commands}
-    for one in command.COMMANDS:
-        if one not in known:
-            cli.app.command()(one)
+from tests.support.cli import RunCli
 
 
 @pytest.mark.bundle
@@ -92,18 +78,3 @@ def test_bad_options_are_one_line(tmp_path: Path, run_cli: RunCli) -> None:
         assert found.code == 2
         assert said in found.err.splitlines()[-1]
         assert found.err.strip().count("\n") == 0
-
-
-def test_the_bar_counts_from_what_was_done() -> None:
-    def shown(*calls: tuple[int, int]) -> str:
-        text = io.StringIO()
-        with image_bar(Console(file=text, force_terminal=True, width=120)) as progress:
-            for call in calls:
-                progress(*call)
-        return text.getvalue()
-
-    resumed = shown((3, 10))
-    assert "3/10" in resumed
-    assert "images/s" not in resumed, "what an earlier run did is no speed of this one"
-    assert "10/10" in (ended := shown((3, 10), (4, 10), (10, 10)))
-    assert "images/s" in ended

@@ -27,9 +27,11 @@ from segexport.data import read_json
 from segexport.errors import ContractError
 from segexport.evaluation.bootstrap import ImageCounts, paired_iou
 from segexport.evaluation.metrics import ConfusionMatrix
+from segexport.precision.ranges import Ranges
 from segexport.report import explanation as report
-from tests.conftest import SIZE, RunCli
-from tests.passes.handmade import graph_of
+from tests.support.checkpoints import SIZE
+from tests.support.cli import RunCli
+from tests.support.handmade import graph_of
 
 POINTS = ["stage 1", "stage 2", "stage 3", "stage 4", "decode head", "logits"]
 
@@ -267,7 +269,7 @@ def by_point(found: Explained) -> dict[str, PointNoise]:
 
 
 @pytest.fixture(scope="module")
-def lower(bundle: Bundle, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+def lower(bundle: Bundle, ranges: Ranges, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """The bundle in FP16 and INT8 on its engine, and in FP32 and INT8 on OpenVINO."""
     folder = tmp_path_factory.mktemp("lower")
     made = {}
@@ -277,7 +279,7 @@ def lower(bundle: Bundle, data: Path, tmp_path_factory: pytest.TempPathFactory) 
         ("openvino", "openvino", "fp32"),
         ("openvino int8", "openvino", "int8"),
     ):
-        calibration = None if precision == "fp32" else data
+        calibration = None if precision == "fp32" else ranges
         made[name] = segexport.rebuild(
             bundle, folder / name, engine=engine, precision=precision, calibration=calibration
         )
@@ -343,9 +345,8 @@ def test_a_layer_that_was_changed_is_found(bundle: Bundle, data: Path, tmp_path:
 
 
 @pytest.mark.bundle
-def test_without_rewrites(bundle: Bundle, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_without_rewrites(bundle: Bundle, plain: Bundle, data: Path, tmp_path: Path) -> None:
     """Linear layers have numbers of their own: compared among themselves alone."""
-    plain = segexport.build(checkpoint, tmp_path / "plain", engine="onnxruntime", size=SIZE, rewrites=False)
     (found,) = explain([bundle, plain], data, threads=1).bundles
     assert [p.point for p in found.points] == ["decode head", "logits"]
     assert all(p.sqnr_db > 80 for p in found.points)
@@ -359,8 +360,8 @@ def test_without_rewrites(bundle: Bundle, checkpoint: Path, data: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.bundle
-def test_a_classifier(classifier: Path, data: Path, tmp_path: Path) -> None:
-    one = segexport.build(classifier, tmp_path / "ort", engine="onnxruntime", size=SIZE)
+def test_a_classifier(classifier_bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    one = classifier_bundle
     other = segexport.rebuild(one, tmp_path / "ov", engine="openvino")
     half = segexport.rebuild(one, tmp_path / "half", engine="onnxruntime", precision="fp16", calibration=data)
     openvino, fp16 = explain([one, other, half], data, threads=1).bundles

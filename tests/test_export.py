@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from segexport.contracts import contract_for
 from segexport.errors import BundleCorrupt, ContractError
 from segexport.graph.graph import open_graph
 from segexport.segformer.network import OPSET
-from segexport.segmenter import Segmenter
 from segexport.spec import DYNAMIC, Contract, Grid, contract_from_json, format_size, parse_size, to_json
-from tests.conftest import SIZE, save_checkpoint
-from tests.passes.handmade import graph_of
+from tests.support.checkpoints import SIZE
+from tests.support.edits import edit_tensors
+from tests.support.handmade import graph_of
 
 # What TensorRT's parsers take of what we emit; nothing data-dependent, no quantised integer operators.
 TENSORRT_TAKES = {
@@ -91,17 +92,16 @@ def test_a_foreign_graph_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.bundle
-def test_ties_go_to_the_lowest_class(tmp_path: Path) -> None:
+def test_ties_go_to_the_lowest_class(checkpoint: Path, tmp_path: Path) -> None:
     """A head whose logits are all equal: every engine must say class 0, as torch.argmax does."""
-    import torch
-    from transformers import SegformerForSemanticSegmentation
 
-    folder = save_checkpoint(tmp_path / "equal")
-    model = SegformerForSemanticSegmentation.from_pretrained(folder)
-    with torch.no_grad():
-        model.decode_head.classifier.weight.zero_()
-        model.decode_head.classifier.bias.fill_(0.25)
-    model.save_pretrained(folder)
+    def equal(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        head = "decode_head.classifier"
+        weight, bias = tensors[f"{head}.weight"], tensors[f"{head}.bias"]
+        return {**tensors, f"{head}.weight": np.zeros_like(weight), f"{head}.bias": np.full_like(bias, 0.25)}
+
+    folder = shutil.copytree(checkpoint, tmp_path / "equal")
+    edit_tensors(folder, equal)
     bundle = segexport.build(folder, tmp_path / "ort", engine="onnxruntime", size=SIZE)
     for engine in ("onnxruntime", "openvino"):
         other = bundle if engine == "onnxruntime" else segexport.rebuild(bundle, tmp_path / engine, engine=engine)
@@ -224,21 +224,3 @@ def test_a_graph_keeps_its_grid_and_an_older_one_has_the_published(tmp_path: Pat
     facts.value = json.dumps(contract)
     onnx.save(model, tmp_path / "old.onnx")
     assert open_graph(tmp_path / "old.onnx").contract.grid == Grid(7, 4)
-
-
-@pytest.mark.bundle
-def test_an_array_is_in_the_bundles_channel_order(checkpoint: Path, tmp_path: Path) -> None:
-    """A file is read as RGB and turned; an array is taken as it is, as an OpenCV frame would be."""
-    bundle = segexport.build(checkpoint, tmp_path / "bgr", engine="onnxruntime", size=SIZE, channel_order="bgr")
-    from PIL import Image
-
-    rgb = scenes.scene(2, SIZE)[0]
-    Image.fromarray(rgb).save(tmp_path / "scene.png")
-    with segexport.open(bundle) as net:
-        assert isinstance(net, Segmenter)
-        by_file = net.run(tmp_path / "scene.png").mask
-        np.testing.assert_array_equal(by_file, net.run(rgb[..., ::-1].copy()).mask)
-        np.testing.assert_array_equal(by_file, net.run(Image.fromarray(rgb)).mask)
-        assert (by_file != net.run(rgb).mask).any()
-        with pytest.raises(ContractError, match="uint8"):
-            net.run(rgb.astype(np.float32))

@@ -18,6 +18,7 @@ from typing import ClassVar
 import pytest
 
 from segexport import checkpoint as checkpoints
+from segexport import hub
 from segexport.errors import CheckpointError
 
 
@@ -123,7 +124,7 @@ except errors.CheckpointError as error:
     digest = hashlib.sha256(Hub.files[weights]).hexdigest()
     names = sorted(["config.json", "preprocessor_config.json", weights])
     assert first == f"{Hub.commit} {digest} {names}"
-    assert "'someone/other' could not be had: the hub has no such model" in second
+    assert "someone/other: no such folder, file or alias. As a hub id: the hub has no such model" in second
     assert not any("README" in path for path in Hub.asked)
 
 
@@ -133,21 +134,32 @@ def test_a_hub_id_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
         checkpoints.load("segexport-no-such-owner/no-such-model")
     message = str(caught.value)
     assert time.monotonic() - start < 10
-    assert "'segexport-no-such-owner/no-such-model'" in message
+    assert message.startswith("segexport-no-such-owner/no-such-model: no such folder, file or alias. As a hub id: ")
     assert "the hub was not reached" in message or "the hub has no such model" in message
     assert "pass its local folder: --model path/to/folder" in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"),
+    ("name", "near"),
     [
-        ("./nowhere", "is not a folder"),
-        ("/no/such/place", "is not a folder"),
-        ("not a name", "neither an existing folder, nor an alias"),
+        ("./nowhere", "."),
+        ("/no/such/place", "."),
+        ("not a name", "."),
+        ("b9", "; did you mean b0?"),
+        ("segformer-b3", "; did you mean b3?"),
+        ("segformer_b2_cityscapes", "; did you mean b2-cityscapes?"),
+        ("runs/best", "; did you mean runs/best-1?"),  # runs/ is a folder here, so this is no hub id
+        ("runs/other.pth", "."),
     ],
 )
-def test_a_name_that_can_be_nothing(name: str, complaint: str) -> None:
-    with pytest.raises(CheckpointError, match=complaint) as caught:
+def test_a_name_that_is_nothing(name: str, near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is not asked, and the answer names what was probably meant, and the way without a network."""
+    (tmp_path / "runs" / "best-1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "fetch", lambda *_: pytest.fail("the hub was asked"))
+    with pytest.raises(CheckpointError) as caught:
         checkpoints.load(name)
-    assert name in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: no such folder, file or alias{near} Pass a checkpoint's folder, ")
+    assert "--random-init" in message

@@ -25,7 +25,7 @@ from segexport.inspection import Inspection, inspect_file, inspect_path, multipl
 from segexport.passes.fold_decode_head import FoldDecodeHead
 from segexport.segformer import parameters
 from segexport.spec import Declined, PassResult
-from tests.conftest import RunCli
+from tests.support.cli import RunCli
 
 OPSETS = '"" : 18, "com.microsoft" : 1'
 

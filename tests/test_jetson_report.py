@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks import jetson_report
@@ -21,6 +21,7 @@ from segexport.bench.energy import Load, Tegrastats, per_frame
 from segexport.bench.tegrastats import TOTALS, Recording, Spread, not_counted, parse, summarize, total_for
 from segexport.bundle import Bundle
 from segexport.errors import EngineUnavailable, SegexportError
+from tests.support.properties import examples
 
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "tests" / "recorded" / "tegrastats").glob("*.txt"))
@@ -168,7 +169,7 @@ def test_a_line_cut_off_gives_no_wrong_power() -> None:
         assert parse(line[line.index("RAM") + 1 :]) is None
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(text=st.text(max_size=60), line=st.sampled_from(EVERY_LINE), at=st.integers(0, 400), count=st.integers(0, 40))
 @example(text="", line=EVERY_LINE[0], at=0, count=0)
 def test_no_line_is_fatal(text: str, line: str, at: int, count: int) -> None:

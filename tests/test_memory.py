@@ -1,4 +1,4 @@
-"""What is asked of the machine itself."""
+"""What is given back to the system."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 
 FREED = """
 import sys
-from segexport import machine
+from segexport import memory
 
 def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 if sys.argv[1] == "ours":
-    machine.claim_process()
+    memory.claim_process()
 if sys.argv[1] != "kept":
-    machine.give_freed_memory_back()
+    memory.give_freed_memory_back()
 large = bytearray(32 << 20)
 del large  # from here on, glibc keeps blocks of this size in its heap
 blocks = [bytearray(b"x" * (1 << 20)) for _ in range(200)]
 before = resident()
 del blocks[::2]
 if sys.argv[1] == "trimmed":
-    machine.give_freed_memory_back()
+    memory.give_freed_memory_back()
 print((before - resident()) // 1024)
 """
 

@@ -11,7 +11,7 @@ from segexport.checkpoint import Checkpoint
 from segexport.errors import CheckpointError
 from segexport.processor import read_processor
 from segexport.spec import Labels, Source
-from tests.conftest import SIZE
+from tests.support.checkpoints import SIZE
 
 OLD = {"feature_extractor_type": "SegformerFeatureExtractor", "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2] * 3}
 SPELLINGS = {

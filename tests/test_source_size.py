@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -31,8 +31,10 @@ from segexport.golden import selftest
 from segexport.graph import postprocess
 from segexport.images import read_image, resize_image, resize_nearest
 from segexport.spec import Contract, Grid, Size, shortest_edge
-from tests.conftest import SIZE, RunCli
-from tests.passes.handmade import graph_of, outputs_of
+from tests.support.checkpoints import SIZE
+from tests.support.cli import RunCli
+from tests.support.handmade import graph_of, outputs_of
+from tests.support.properties import examples
 
 CAMERA = (135, 240)
 SIZES = st.tuples(st.integers(32, 700), st.integers(32, 700))
@@ -78,7 +80,7 @@ def embedded(image: np.ndarray, grid: Grid) -> np.ndarray:
 @example(size=(64, 96), source=(135, 240), grid=Grid(7, 2), batch=1)
 @example(size=(50, 35), source=(33, 96), grid=Grid(5, 3), batch=1)
 @example(size=(64, 96), source=(135, 240), grid=Grid(4, 4), batch=2)
-@settings(max_examples=40)
+@examples(40)
 def test_the_logits_of_a_letterbox_are_the_images(size: Size, source: Size, grid: Grid, batch: int) -> None:
     """Margins of zeros are what a convolution pads with, so what is left is as if the image stood alone."""
     contract = Contract(size, batch, output="logits", source_size=source, resize_mode="letterbox", grid=grid)
@@ -220,7 +222,7 @@ def test_the_command_line(checkpoint: Path, tmp_path: Path, run_cli: RunCli) -> 
     assert "pass --source-size" in refused.err.splitlines()[-1]
     assert run_cli(*common, "--source-size", "big").code == 2
     assert not list(tmp_path.iterdir())
-    built = run_cli(*common, "--source-size", "135x240", "--resize-mode", "letterbox")
+    built = run_cli(*common, "--source-size", "135x240", "--resize-mode", "letterbox", "--verbose")
     assert built.code == 0, built.err
     assert "uint8 [1, 135, 240, 3] RGB, resized to 56x96 in 64x96 -> mask at 135x240" in built.out
     assert f"100.000% of the golden image's pixels as Pillow {Image.__version__}" in built.out

@@ -12,17 +12,16 @@ from segexport.datasets.columns import with_columns
 from segexport.errors import DataError
 from segexport.palette import voc_colour_map
 from segexport.spec import Labels
-
-from . import made
+from tests.support import layouts
 
 LABELS = Labels(("a", "b"), voc_colour_map(2))
 
 
 @pytest.fixture
 def images(tmp_path: Path):
-    path = made.folder(tmp_path / "data", [made.ids(0, 1)] * 2)
-    made.write(path / "images" / "v1.2.png", made.picture())
-    made.write(path / "masks" / "v1.2.png", made.ids(0, 1))
+    path = layouts.folder(tmp_path / "data", [layouts.ids(0, 1)] * 2)
+    layouts.write(path / "images" / "v1.2.png", layouts.picture())
+    layouts.write(path / "masks" / "v1.2.png", layouts.ids(0, 1))
     return open_data(path, LABELS)
 
 
@@ -47,7 +46,7 @@ def test_names_with_and_without_folder_and_extension(tmp_path: Path, images) -> 
 
 
 def test_own_columns_stay(tmp_path: Path) -> None:
-    path = made.cityscapes(tmp_path / "data")
+    path = layouts.cityscapes(tmp_path / "data")
     labels = Labels(tuple(map(str, range(19))), voc_colour_map(19))
     told = with_columns(
         Subset(open_data(path, labels), [1], "one"), table(tmp_path, "name,weather\nlindau_000000_000019,fog\n")
@@ -71,7 +70,7 @@ def test_tables_that_cannot_be_used(tmp_path: Path, images, text: str, complaint
 
 
 def test_many_missing_names_are_counted(tmp_path: Path) -> None:
-    images = open_data(made.folder(tmp_path / "data", [made.ids(0)] * 8), LABELS)
+    images = open_data(layouts.folder(tmp_path / "data", [layouts.ids(0)] * 8), LABELS)
     with pytest.raises(DataError, match="no row for 000, 002, 003, 004, 005 and 2 more"):
         with_columns(images, table(tmp_path, "name,city\n001,a\n"))
     with pytest.raises(DataError, match=r"nowhere\.csv cannot be read"):

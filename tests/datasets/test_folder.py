@@ -12,16 +12,7 @@ from PIL import Image
 from segexport.datasets import open_data
 from segexport.errors import DataError
 from segexport.spec import Labels
-
-LABELS = Labels(("sky", "road", "tree"), ((0, 0, 0),) * 3)
-
-
-def picture(index: int) -> np.ndarray:
-    return np.full((6, 8, 3), 10 * index, np.uint8)
-
-
-def class_map(index: int) -> np.ndarray:
-    return np.full((6, 8), index % 3, np.uint8)
+from tests.datasets.numbered import LABELS, class_map, picture
 
 
 def write_folder(path: Path, images: list[str], masks: list[str] | None) -> Path:

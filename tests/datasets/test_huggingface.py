@@ -14,8 +14,7 @@ from segexport.datasets.label_sets import labels_of
 from segexport.datasets.summary import summarise
 from segexport.errors import DataError
 from segexport.spec import Labels
-
-from .test_folder import LABELS, class_map, picture
+from tests.datasets.numbered import LABELS, class_map, picture
 
 
 @pytest.fixture

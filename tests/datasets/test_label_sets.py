@@ -12,8 +12,7 @@ from segexport.datasets.label_sets import labels_of
 from segexport.errors import DataError
 from segexport.palette import palette_for, voc_colour_map
 from segexport.spec import Labels
-
-from . import made
+from tests.support import layouts
 
 RED_GREEN = ((255, 0, 0), (0, 255, 0))
 
@@ -71,13 +70,13 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, text: str | None, 
 
 
 def test_a_folder_that_names_nothing_says_which_ids_it_has(tmp_path: Path) -> None:
-    path = made.folder(tmp_path / "data", [made.ids(0, 1, 2), made.ids(3, 255)])
+    path = layouts.folder(tmp_path / "data", [layouts.ids(0, 1, 2), layouts.ids(3, 255)])
     (path / "masks" / "000.png").write_bytes(b"broken")
     with pytest.raises(
         DataError, match=r"masks hold the ids 3 and 255 for ignored pixels\): write a file with one name"
     ):
         labels_of(path)
-    made.write(path / "masks" / "000.png", made.ids(0, 1, 2))
+    layouts.write(path / "masks" / "000.png", layouts.ids(0, 1, 2))
     with pytest.raises(
         DataError, match=r"masks hold the ids 0 to 3 and 255.*--classes, or put it there as classes\.txt"
     ):
@@ -86,7 +85,7 @@ def test_a_folder_that_names_nothing_says_which_ids_it_has(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["classes.txt", "codes.txt"])
 def test_a_file_beside_the_data_also_of_one_split(tmp_path: Path, name: str) -> None:
-    made.folder(tmp_path, [made.ids(0)], "train")
+    layouts.folder(tmp_path, [layouts.ids(0)], "train")
     (tmp_path / name).write_text("road\nsidewalk\n")
     expected = Labels(("road", "sidewalk"), palette_for(("road", "sidewalk")))
     assert labels_of(tmp_path) == labels_of(tmp_path / "train") == expected
@@ -94,7 +93,7 @@ def test_a_file_beside_the_data_also_of_one_split(tmp_path: Path, name: str) -> 
 
 
 def test_ids_from_one_in_a_file_reduce(tmp_path: Path) -> None:
-    path = made.folder(tmp_path, [made.ids(0, 1, 2)])
+    path = layouts.folder(tmp_path, [layouts.ids(0, 1, 2)])
     (path / "id2label.json").write_text(json.dumps({"1": "a", "2": "b"}))
     assert labels_of(path) == Labels(("a", "b"), voc_colour_map(2), reduce=True)
 
@@ -102,12 +101,12 @@ def test_ids_from_one_in_a_file_reduce(tmp_path: Path) -> None:
 def test_a_classes_file_goes_before_everything(tmp_path: Path) -> None:
     own = tmp_path / "own.txt"
     own.write_text("\n".join(f"thing {i}" for i in range(150)))
-    path = made.ade20k(tmp_path / "ade")
+    path = layouts.ade20k(tmp_path / "ade")
     assert labels_of(path, own).names[0] == "thing 0"
     assert labels_of(path, own).reduce  # how to count is still the layout's matter
     own.write_text("\n".join(f"thing {i}" for i in range(151)))
     assert not labels_of(path, own).reduce
-    plain = made.folder(tmp_path / "plain", [made.ids(0)])
+    plain = layouts.folder(tmp_path / "plain", [layouts.ids(0)])
     (plain / "classes.txt").write_text("other\n")
     assert len(labels_of(plain, own)) == 151
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segexport import checkpoint
+from segexport.aliases import aliases
 from segexport.data import read_json
 from segexport.datasets import Subset, open_data, splits_of
 from segexport.datasets.label_sets import labels_of
@@ -18,8 +18,7 @@ from segexport.datasets.numbering import LabelsDisagree
 from segexport.errors import DataError
 from segexport.palette import palette_for
 from segexport.spec import Labels
-
-from . import made
+from tests.support import layouts
 
 
 def label_set(*names: str, reduce: bool = False) -> Labels:
@@ -33,20 +32,20 @@ def numbered(count: int, reduce: bool = False) -> Labels:
 def only_mask(path: Path, labels: Labels | None = None, **options) -> list[int]:
     """The ids of the first mask's stripes."""
     sample = open_data(path, labels or labels_of(path), **options).sample(0)
-    assert np.array_equal(sample.image.shape[:2], made.SIZE)
+    assert np.array_equal(sample.image.shape[:2], layouts.SIZE)
     return sample.mask[0, ::2].tolist() + sample.mask[1, ::2].tolist()
 
 
 @pytest.mark.parametrize(
     ("build", "splits", "count", "expected"),
     [
-        (made.cityscapes, ("train", "val"), 19, [0, 1, 13, 255, 18]),
-        (made.ade20k, ("training", "validation"), 150, [255, 0, 149]),
-        (made.camvid_segnet, ("train", "val", "test"), 11, [0, 10, 255]),
-        (made.camvid_colours, (), 4, [3, 255, 2, 1, 0]),
-        (made.camvid_fastai, ("train", "valid"), 3, [0, 1, 255, 2]),
-        (made.coco_stuff, ("train2017", "val2017"), 171, [0, 10, 11, 170, 255]),
-        (made.panoptic, ("val2017",), 2, [255, 1, 0]),
+        (layouts.cityscapes, ("train", "val"), 19, [0, 1, 13, 255, 18]),
+        (layouts.ade20k, ("training", "validation"), 150, [255, 0, 149]),
+        (layouts.camvid_segnet, ("train", "val", "test"), 11, [0, 10, 255]),
+        (layouts.camvid_colours, (), 4, [3, 255, 2, 1, 0]),
+        (layouts.camvid_fastai, ("train", "valid"), 3, [0, 1, 255, 2]),
+        (layouts.coco_stuff, ("train2017", "val2017"), 171, [0, 10, 11, 170, 255]),
+        (layouts.panoptic, ("val2017",), 2, [255, 1, 0]),
     ],
 )
 def test_published_layouts(tmp_path: Path, build, splits: tuple[str, ...], count: int, expected: list[int]) -> None:
@@ -75,7 +74,7 @@ class TestCityscapes:
         assert numbering().names == labels.names
 
     def test_city_is_a_column_and_names_are_short(self, tmp_path: Path) -> None:
-        images = open_data(made.cityscapes(tmp_path), label_set(*names_of("cityscapes")), split="val")
+        images = open_data(layouts.cityscapes(tmp_path), label_set(*names_of("cityscapes")), split="val")
         assert [(s.name, s.columns) for s in map(images.sample, range(2))] == [
             ("bochum_000000_000019", {"city": "bochum"}),
             ("lindau_000000_000019", {"city": "lindau"}),
@@ -83,47 +82,47 @@ class TestCityscapes:
         assert Subset(images, [1], "one").name_of(0) == "lindau_000000_000019"
 
     def test_masks_written_with_training_ids(self, tmp_path: Path) -> None:
-        path = made.cityscapes(tmp_path, "labelTrainIds", (0, 1, 18, 255))
+        path = layouts.cityscapes(tmp_path, "labelTrainIds", (0, 1, 18, 255))
         assert only_mask(path)[:4] == [0, 1, 18, 255]
         assert labels_of(path).names == names_of("cityscapes")
 
     def test_a_value_that_is_no_id_is_named(self, tmp_path: Path) -> None:
-        path = made.cityscapes(tmp_path, values=(7, 40))
+        path = layouts.cityscapes(tmp_path, values=(7, 40))
         with pytest.raises(DataError, match=r"labelIds\.png has the value 40, which Cityscapes does not define"):
             only_mask(path)
 
     def test_a_missing_mask_is_named_where_it_should_be(self, tmp_path: Path) -> None:
-        path = made.cityscapes(tmp_path)
+        path = layouts.cityscapes(tmp_path)
         (path / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png").unlink()
         with pytest.raises(DataError, match=r"lindau_000000_000019_gtFine_labelIds\.png is missing"):
             open_data(path, labels_of(path))
 
     def test_one_splits_folder(self, tmp_path: Path) -> None:
-        path = made.cityscapes(tmp_path) / "leftImg8bit" / "train"
+        path = layouts.cityscapes(tmp_path) / "leftImg8bit" / "train"
         images = open_data(path, label_set(*names_of("cityscapes")))
         assert [images.name_of(i) for i in range(len(images))] == ["aachen_000000_000019"]
         assert splits_of(path) == ()
         assert labels_of(path).names == names_of("cityscapes")
 
     def test_other_classes_are_refused_and_left_out_where_no_masks_are_needed(self, tmp_path: Path) -> None:
-        path = made.cityscapes(tmp_path)
+        path = layouts.cityscapes(tmp_path)
         with pytest.raises(DataError, match=r"has the 19 classes of Cityscapes, but the label set has 3"):
             open_data(path, numbered(3))
         assert open_data(path, numbered(3), need_masks=False).sample(0).mask is None
 
     def test_the_same_names_in_another_order_are_matched_by_name(self, tmp_path: Path) -> None:
         turned = label_set(*(name.upper().replace(" ", "_") for name in reversed(names_of("cityscapes"))))
-        assert only_mask(made.cityscapes(tmp_path), turned)[:5] == [18, 17, 5, 255, 0]
+        assert only_mask(layouts.cityscapes(tmp_path), turned)[:5] == [18, 17, 5, 255, 0]
 
     def test_other_names_are_matched_by_order(self, tmp_path: Path) -> None:
-        assert only_mask(made.cityscapes(tmp_path), numbered(19))[:5] == [0, 1, 13, 255, 18]
+        assert only_mask(layouts.cityscapes(tmp_path), numbered(19))[:5] == [0, 1, 13, 255, 18]
 
 
 class TestADE20K:
     """The layout knows that its ids count from 1: no checkpoint shifts them."""
 
     def test_names_of_the_benchmark_are_those_of_its_own_table(self, tmp_path: Path) -> None:
-        path = made.ade20k(tmp_path)
+        path = layouts.ade20k(tmp_path)
         assert labels_of(path).names[:3] == ("wall", "building", "sky")
         assert labels_of(path).reduce
         rows = "".join(f"{i + 1} \t0.1\t1\t1\tthing {i}, other name\n" for i in range(150))
@@ -131,7 +130,7 @@ class TestADE20K:
         assert labels_of(path).names[149] == "thing 149"
 
     def test_a_checkpoint_that_does_not_reduce_gets_the_same_ids_and_a_warning(self, tmp_path: Path) -> None:
-        path = made.ade20k(tmp_path)
+        path = layouts.ade20k(tmp_path)
         with pytest.warns(LabelsDisagree, match=r"does not reduce labels.*from 1 \(0 is unlabelled\)"):
             assert only_mask(path, numbered(150))[:3] == [255, 0, 149]
         with warnings.catch_warnings():
@@ -140,13 +139,13 @@ class TestADE20K:
 
     def test_a_checkpoint_that_reduces_where_the_layout_counts_from_zero(self, tmp_path: Path) -> None:
         with pytest.warns(LabelsDisagree, match=r"does reduce labels.*from 0"):
-            assert only_mask(made.camvid_segnet(tmp_path), numbered(11, reduce=True))[:3] == [0, 10, 255]
+            assert only_mask(layouts.camvid_segnet(tmp_path), numbered(11, reduce=True))[:3] == [0, 10, 255]
 
     def test_a_label_set_of_151_counts_what_is_unlabelled(self, tmp_path: Path) -> None:
-        assert only_mask(made.ade20k(tmp_path), numbered(151))[:3] == [0, 1, 150]
+        assert only_mask(layouts.ade20k(tmp_path), numbered(151))[:3] == [0, 1, 150]
 
     def test_the_folder_of_a_split_and_names_of_its_kind(self, tmp_path: Path) -> None:
-        path = made.ade20k(tmp_path)
+        path = layouts.ade20k(tmp_path)
         for images in (
             open_data(path / "images" / "training", labels_of(path)),
             open_data(path, labels_of(path), split="train"),
@@ -157,40 +156,40 @@ class TestADE20K:
 
 class TestCamVid:
     def test_void_may_be_a_class(self, tmp_path: Path) -> None:
-        assert only_mask(made.camvid_segnet(tmp_path / "a"), numbered(12))[:3] == [0, 10, 11]
-        assert only_mask(made.camvid_fastai(tmp_path / "b"), numbered(4))[:4] == [0, 1, 2, 3]
+        assert only_mask(layouts.camvid_segnet(tmp_path / "a"), numbered(12))[:3] == [0, 10, 11]
+        assert only_mask(layouts.camvid_fastai(tmp_path / "b"), numbered(4))[:4] == [0, 1, 2, 3]
 
     def test_colours_are_the_palette(self, tmp_path: Path) -> None:
-        labels = labels_of(made.camvid_colours(tmp_path / "data"))
+        labels = labels_of(layouts.camvid_colours(tmp_path / "data"))
         assert dict(zip(labels.names, labels.palette, strict=True)) == {
-            name: colour for name, colour in made.COLOURS.items() if name != "Void"
+            name: colour for name, colour in layouts.COLOURS.items() if name != "Void"
         }
 
     def test_a_colour_that_is_not_in_the_table_is_named(self, tmp_path: Path) -> None:
-        path = made.camvid_colours(tmp_path / "data")
-        mask = made.coloured(made.ids(0, 1))
+        path = layouts.camvid_colours(tmp_path / "data")
+        mask = layouts.coloured(layouts.ids(0, 1))
         mask[2, 3] = (1, 2, 3)
-        made.write(path / "LabeledApproved_full" / "0001TP_006690_L.png", mask)
+        layouts.write(path / "LabeledApproved_full" / "0001TP_006690_L.png", mask)
         with pytest.raises(DataError, match=r"_L\.png has the value \(1, 2, 3\), which CamVid does not define"):
             only_mask(path)
 
     def test_kaggles_folders(self, tmp_path: Path) -> None:
         for split in ("train", "val"):
-            made.write(tmp_path / split / "a.png", made.picture())
-            made.write(tmp_path / f"{split}_labels" / "a_L.png", made.coloured(made.ids(0, 3, 1)))
-        rows = [f"{name},{r},{g},{b}" for name, (r, g, b) in made.COLOURS.items()]
+            layouts.write(tmp_path / split / "a.png", layouts.picture())
+            layouts.write(tmp_path / f"{split}_labels" / "a_L.png", layouts.coloured(layouts.ids(0, 3, 1)))
+        rows = [f"{name},{r},{g},{b}" for name, (r, g, b) in layouts.COLOURS.items()]
         (tmp_path / "class_dict.csv").write_text("\n".join(["name,r,g,b", *rows]))
         assert splits_of(tmp_path) == ("train", "val")
         assert only_mask(tmp_path)[:3] == [0, 255, 1]
 
     def test_fastais_list_of_validation_images(self, tmp_path: Path) -> None:
-        path = made.camvid_fastai(tmp_path / "data")
+        path = layouts.camvid_fastai(tmp_path / "data")
         images = {split: open_data(path, numbered(3), split=split) for split in ("train", "val")}
         assert {k: [v.name_of(i) for i in range(len(v))] for k, v in images.items()} == {
             "train": ["a", "c"],
             "val": ["b"],
         }
-        assert len(open_data(made.camvid_fastai(tmp_path / "whole", valid=False), numbered(3))) == 3
+        assert len(open_data(layouts.camvid_fastai(tmp_path / "whole", valid=False), numbered(3))) == 3
 
     def test_the_shared_copy_is_a_folder_with_splits_above(self, camvid: Path) -> None:
         labels = Labels(tuple(read_json("palettes.json")["camvid"]["colours"]), ((0, 0, 0),) * 11)
@@ -203,21 +202,21 @@ class TestCamVid:
 class TestCOCO:
     @pytest.mark.parametrize("masks", ["annotations", "stuffthingmaps_trainval2017", "stuffthingmaps"])
     def test_where_stuff_maps_are_kept(self, tmp_path: Path, masks: str) -> None:
-        assert only_mask(made.coco_stuff(tmp_path, masks))[:4] == [0, 10, 11, 170]
+        assert only_mask(layouts.coco_stuff(tmp_path, masks))[:4] == [0, 10, 11, 170]
 
     def test_masks_that_mmsegmentation_converted(self, tmp_path: Path) -> None:
-        path = made.coco_stuff(tmp_path, suffix="_labelTrainIds", values=(0, 11, 170, 255))
+        path = layouts.coco_stuff(tmp_path, suffix="_labelTrainIds", values=(0, 11, 170, 255))
         assert only_mask(path)[:4] == [0, 11, 170, 255]
 
     def test_ids_that_are_not_in_use_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="has the value 11, which COCO-Stuff does not define"):
-            only_mask(made.coco_stuff(tmp_path, values=(0, 11)))
+            only_mask(layouts.coco_stuff(tmp_path, values=(0, 11)))
 
     def test_panoptic_segments_without_a_category(self, tmp_path: Path) -> None:
-        path = made.panoptic(tmp_path)
-        rgb = np.zeros((*made.SIZE, 3), np.uint8)
+        path = layouts.panoptic(tmp_path)
+        rgb = np.zeros((*layouts.SIZE, 3), np.uint8)
         rgb[0, 0] = (9, 0, 0)
-        made.write(path / "annotations/panoptic_val2017/000000000139.png", rgb)
+        layouts.write(path / "annotations/panoptic_val2017/000000000139.png", rgb)
         with pytest.raises(DataError, match="COCO panoptic does not define"):
             only_mask(path)
         assert labels_of(path).names == ("person", "rug")
@@ -226,7 +225,7 @@ class TestCOCO:
 class TestSplits:
     def test_above_and_below(self, tmp_path: Path) -> None:
         for split, seed in (("train", 0), ("valid", 5)):
-            made.folder(tmp_path / "above", [made.ids(0, 1)] * 2, split, seed)
+            layouts.folder(tmp_path / "above", [layouts.ids(0, 1)] * 2, split, seed)
             for kind in ("images", "masks"):
                 shutil.copytree(tmp_path / "above" / split / kind, tmp_path / "below" / kind / split)
         for path in (tmp_path / "above", tmp_path / "below"):
@@ -252,12 +251,12 @@ class TestSplits:
     )
     def test_the_default(self, tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
         for name in names:
-            made.folder(tmp_path, [made.ids(0)], name)
+            layouts.folder(tmp_path, [layouts.ids(0)], name)
         assert open_data(tmp_path, numbered(2)).name == f"{tmp_path} ({expected})"
 
     def test_one_that_is_not_there(self, tmp_path: Path) -> None:
         for name in ("train", "train-extra", "val"):
-            made.folder(tmp_path, [made.ids(0)], name)
+            layouts.folder(tmp_path, [layouts.ids(0)], name)
         with pytest.raises(DataError, match="has no split 'test': pass one of train, train-extra, val"):
             open_data(tmp_path, numbered(2), split="test")
         with pytest.raises(DataError, match="has no split 'training': pass one of"):
@@ -266,7 +265,7 @@ class TestSplits:
             open_data(tmp_path / "val", numbered(2), split="val")
 
     def test_a_test_split_without_masks(self, tmp_path: Path) -> None:
-        made.folder(tmp_path, [made.ids(0)], "test")
+        layouts.folder(tmp_path, [layouts.ids(0)], "test")
         shutil.rmtree(tmp_path / "test" / "masks")
         with pytest.raises(DataError, match=r"test holds images but no masks"):
             open_data(tmp_path, numbered(2), split="test")
@@ -274,7 +273,7 @@ class TestSplits:
 
 
 def test_a_data_set_travels_to_other_processes(tmp_path: Path) -> None:
-    for build in (made.cityscapes, made.panoptic, made.camvid_colours):
+    for build in (layouts.cityscapes, layouts.panoptic, layouts.camvid_colours):
         path = build(tmp_path / build.__name__)
         images = open_data(path, labels_of(path))
         there = pickle.loads(pickle.dumps(images))
@@ -283,7 +282,7 @@ def test_a_data_set_travels_to_other_processes(tmp_path: Path) -> None:
 
 
 def test_nothing_is_read_before_a_sample_is_asked_for(tmp_path: Path) -> None:
-    path = made.folder(tmp_path, [made.ids(0), made.ids(1)])
+    path = layouts.folder(tmp_path, [layouts.ids(0), layouts.ids(1)])
     for file in (path / "images" / "001.png", path / "masks" / "001.png"):
         file.write_bytes(b"not a picture")
     images = open_data(path, numbered(2))
@@ -294,7 +293,7 @@ def test_nothing_is_read_before_a_sample_is_asked_for(tmp_path: Path) -> None:
 
 def checkpoint_labels(alias: str) -> Labels:
     names = read_json("aliases.json")["label_sets"][read_json("aliases.json")["aliases"][alias]["labels"]]["names"]
-    assert alias in checkpoint.aliases()
+    assert alias in aliases()
     return label_set(*names)
 
 

@@ -14,8 +14,7 @@ from segexport.datasets.label_sets import labels_of
 from segexport.datasets.summary import SHOWN, summarise
 from segexport.report import data as report
 from segexport.spec import Labels, to_json
-
-from . import made
+from tests.support import layouts
 
 LABELS = Labels(("road", "tree", "car"), ((0, 0, 0),) * 3)
 
@@ -26,7 +25,7 @@ def said(found) -> str:
 
 def test_shares_count_every_pixel_once(tmp_path: Path) -> None:
     masks = [np.random.default_rng(i).choice(np.array([0, 1, 255], np.uint8), (5 + i, 9)) for i in range(4)]
-    found = summarise(open_data(made.folder(tmp_path, masks), LABELS), LABELS)
+    found = summarise(open_data(layouts.folder(tmp_path, masks), LABELS), LABELS)
     pixels = np.bincount(np.concatenate([m.ravel() for m in masks]), minlength=256)
     labelled = pixels[0] + pixels[1]
     assert [c.pixels for c in found.classes] == [pixels[0], pixels[1], 0]
@@ -43,11 +42,11 @@ def test_shares_count_every_pixel_once(tmp_path: Path) -> None:
 
 def test_reducing_and_layouts_are_counted_as_they_are_read(tmp_path: Path) -> None:
     reducing = Labels(("road", "tree"), ((0, 0, 0),) * 2, reduce=True)
-    images = open_data(made.folder(tmp_path / "plain", [made.ids(0, 1, 2)]), reducing)
+    images = open_data(layouts.folder(tmp_path / "plain", [layouts.ids(0, 1, 2)]), reducing)
     read = images.sample(0).mask
     found = summarise(images, reducing)
     assert [c.pixels for c in found.classes] == [(read == 0).sum(), (read == 1).sum()]
-    for build in (made.cityscapes, made.camvid_colours, made.panoptic, made.ade20k):
+    for build in (layouts.cityscapes, layouts.camvid_colours, layouts.panoptic, layouts.ade20k):
         path = build(tmp_path / build.__name__)
         labels = labels_of(path)
         images = open_data(path, labels)
@@ -58,13 +57,20 @@ def test_reducing_and_layouts_are_counted_as_they_are_read(tmp_path: Path) -> No
 
 
 def test_bad_files_are_counted_and_do_not_stop_it(tmp_path: Path) -> None:
-    masks = [made.ids(0, 1), made.ids(255), made.ids(2), made.ids(0, 7, 200), made.ids(0, 1), made.ids(0, 1)]
-    path = made.folder(tmp_path, masks)
+    masks = [
+        layouts.ids(0, 1),
+        layouts.ids(255),
+        layouts.ids(2),
+        layouts.ids(0, 7, 200),
+        layouts.ids(0, 1),
+        layouts.ids(0, 1),
+    ]
+    path = layouts.folder(tmp_path, masks)
     cut = path / "images" / "004.png"
     cut.write_bytes(cut.read_bytes()[:60])
-    made.write(path / "masks" / "005.png", made.ids(0, 1, size=(8, 6)))
-    made.write(path / "images" / "006.png", made.picture()[..., 0])
-    made.write(path / "masks" / "006.png", made.picture())
+    layouts.write(path / "masks" / "005.png", layouts.ids(0, 1, size=(8, 6)))
+    layouts.write(path / "images" / "006.png", layouts.picture()[..., 0])
+    layouts.write(path / "masks" / "006.png", layouts.picture())
     found = summarise(open_data(path, LABELS), LABELS)
     assert {one.what: one.images for one in found.problems} == {
         "unreadable image": 1,
@@ -86,7 +92,7 @@ def test_bad_files_are_counted_and_do_not_stop_it(tmp_path: Path) -> None:
 
 
 def test_examples_are_bounded(tmp_path: Path) -> None:
-    found = summarise(open_data(made.folder(tmp_path, [made.ids(255)] * 9), LABELS), LABELS)
+    found = summarise(open_data(layouts.folder(tmp_path, [layouts.ids(255)] * 9), LABELS), LABELS)
     (one,) = found.problems
     assert (one.images, len(one.examples)) == (9, SHOWN)
     assert "9 images have no labelled pixel" in said(found)
@@ -94,7 +100,7 @@ def test_examples_are_bounded(tmp_path: Path) -> None:
 
 
 def test_of_many_images_some_are_drawn(tmp_path: Path) -> None:
-    images = open_data(made.folder(tmp_path, [made.ids(i % 3) for i in range(12)]), LABELS)
+    images = open_data(layouts.folder(tmp_path, [layouts.ids(i % 3) for i in range(12)]), LABELS)
     seen: list[tuple[int, int]] = []
     few = summarise(images, LABELS, most=5, progress=lambda done, total: seen.append((done, total)))
     assert (few.images, few.examined, seen[-1], len(seen)) == (12, 5, (5, 5), 5)
@@ -105,7 +111,7 @@ def test_of_many_images_some_are_drawn(tmp_path: Path) -> None:
 
 def test_images_without_masks_and_subsets(tmp_path: Path) -> None:
     for index in range(3):
-        made.write(tmp_path / f"{index}.png", made.picture(index))
+        layouts.write(tmp_path / f"{index}.png", layouts.picture(index))
     images = open_data(tmp_path, LABELS, need_masks=False)
     found = summarise(Subset(images, [0, 2], "two"), LABELS)
     assert found.images == 2

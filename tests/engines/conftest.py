@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from segexport.engines import info
 from segexport.tensorrt.device import Gpu, gpus, missing
 
 
@@ -14,9 +13,3 @@ def gpu() -> Gpu:
     if why := missing():
         pytest.skip(why)
     return gpus()[0]
-
-
-def require_engine(name: str) -> None:
-    """Skip the test, with the reason, where an engine cannot run."""
-    if why := info(name).missing:
-        pytest.skip(f"{name}: {why}")

@@ -25,8 +25,9 @@ from segexport.golden import GOLDEN_IMAGE
 from segexport.graph.graph import open_graph
 from segexport.images import read_image
 from segexport.spec import DYNAMIC
-from tests.conftest import SIZE, RunCli
-from tests.test_native import assert_equal_maps, upsampled
+from tests.support.checkpoints import SIZE
+from tests.support.class_maps import assert_equal_maps, upsampled
+from tests.support.cli import RunCli
 
 pytestmark = pytest.mark.bundle
 
@@ -51,13 +52,6 @@ def each(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     out = tmp_path_factory.mktemp("each")
     own = bundle.manifest.engine.name
     return {own: bundle, **{n: segexport.rebuild(bundle, out / n, engine=n) for n in BUILT_FOR if n != own}}
-
-
-@pytest.fixture(scope="module")
-def plain(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The small bundle as it was exported, nothing rewritten."""
-    out = tmp_path_factory.mktemp("plain") / "plain"
-    return segexport.build(checkpoint, out, engine="onnxruntime", size=SIZE, rewrites=False)
 
 
 @pytest.fixture(scope="module")

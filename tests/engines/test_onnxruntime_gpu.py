@@ -18,8 +18,8 @@ from segexport.engines import ON_GPU, choose, info, open_runner
 from segexport.engines.onnxruntime_gpu import CUDA, TENSORRT, TENSORRT_RTX, GpuProvider
 from segexport.errors import EngineUnavailable
 from segexport.tensorrt.device import Gpu, gpus, why_none
-from tests.engines.conftest import require_engine
-from tests.tensorrt import small_graphs
+from tests.support import small_graphs
+from tests.support.engines import require_engine
 
 THREE = (TENSORRT, TENSORRT_RTX, CUDA)
 NOT_THERE = Gpu(0, "none", (8, 6), 0)

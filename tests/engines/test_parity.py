@@ -14,42 +14,14 @@ from segexport.engines import ENGINES, info, open_runner
 from segexport.engines.pytorch import open_checkpoint
 from segexport.errors import ContractError, EngineUnavailable
 from segexport.spec import DYNAMIC, Contract, format_size
+from tests.support.contracts import SEGMENTATION
 
 pytestmark = pytest.mark.bundle
 
 BUILT_FOR = [name for name in ENGINES if info(name).builds and info(name).devices]
-CONTRACTS = {
-    "512x512": {"size": (512, 512)},
-    "360x480": {"size": (360, 480)},
-    "1024x512": {"size": (1024, 512)},
-    "batch 3": {"size": (128, 160), "batch": 3},
-    "dynamic batch": {"size": (128, 160), "batch": DYNAMIC},
-    "odd size": {"size": (97, 131)},
-    "bgr": {"size": (96, 128), "channel_order": "bgr"},
-    "scores": {"size": (96, 128), "output": "scores"},
-    "logits": {"size": (97, 131), "output": "logits"},
-    "logits at the network's size": {"size": (97, 131), "output": "logits", "mask_size": "network"},
-    "mask at the network's size": {"size": (96, 128), "mask_size": "network"},
-    "mask of another size": {"size": (96, 128), "mask_size": (150, 77)},
-    "camera": {"size": (96, 128), "source_size": (135, 240)},
-    "camera, dynamic bgr": {"size": (96, 128), "source_size": (240, 135), "batch": DYNAMIC, "channel_order": "bgr"},
-    "shortest edge": {"size": (64, 64), "source_size": (135, 240), "resize_mode": "shortest-edge"},
-    "letterbox": {"size": (96, 128), "source_size": (135, 240), "resize_mode": "letterbox"},
-    "letterbox, dynamic bgr": {
-        "size": (97, 131),
-        "source_size": (240, 135),
-        "resize_mode": "letterbox",
-        "batch": DYNAMIC,
-        "channel_order": "bgr",
-    },
-    "logits of a letterbox": {
-        "size": (97, 131),
-        "source_size": (135, 240),
-        "resize_mode": "letterbox",
-        "output": "logits",
-        "mask_size": "network",
-    },
-}
+FEWER = {"mask", "scores of a dynamic batch", "logits of two images in bgr", "without rewrites"}
+CONTRACTS = {name: options for name, options in SEGMENTATION.items() if name not in FEWER}
+"""All but those of which others have more."""
 SLOW = {"bgr", "logits", "letterbox", "shortest edge", "1024x512", "logits of a letterbox", "mask of another size"}
 """Cases of which another one has the most: each costs a build for every engine."""
 
@@ -103,8 +75,11 @@ def test_outputs_are_pytorchs(built: Bundle, expected: dict[str, np.ndarray], en
 
 
 @pytest.mark.parametrize("engine", BUILT_FOR)
-def test_a_classifier_ranks_as_pytorch_does(classifier: Path, engine: str, tmp_path: Path) -> None:
-    bundle = segexport.build(classifier, tmp_path / "top", engine=engine, size=(64, 96))
+def test_a_classifier_ranks_as_pytorch_does(
+    classifier: Path, classifier_bundle: Bundle, engine: str, tmp_path: Path
+) -> None:
+    built = classifier_bundle
+    bundle = built if engine == "onnxruntime" else segexport.rebuild(built, tmp_path / "top", engine=engine)
     contract = bundle.manifest.contract
     image = scenes.scene(3, contract.size)[0][None]
     with open_checkpoint(segexport.load(classifier), contract) as reference, open_runner(bundle) as runner:
@@ -114,10 +89,7 @@ def test_a_classifier_ranks_as_pytorch_does(classifier: Path, engine: str, tmp_p
     np.testing.assert_allclose(found["scores"], want["scores"], rtol=1e-4)
 
 
-def test_without_rewrites_the_masks_are_the_same(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
-    plain = segexport.build(
-        checkpoint, tmp_path / "plain", engine="onnxruntime", size=bundle.manifest.contract.size, rewrites=False
-    )
+def test_without_rewrites_the_masks_are_the_same(plain: Bundle, bundle: Bundle) -> None:
     assert plain.manifest.rewrites == ()
     assert bundle.manifest.rewrites[0].rewritten
     image = scenes.scene(5, bundle.manifest.contract.size)[0][None]
@@ -139,12 +111,10 @@ def test_a_runner_refuses_what_its_contract_does_not_promise(bundle: Bundle, ima
         runner.run(images)
 
 
-def test_an_unknown_device_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(EngineUnavailable, match="NPU9"):
-        open_runner(bundle, device="NPU9")
-    openvino = segexport.rebuild(bundle, tmp_path / "ov", engine="openvino")
-    with pytest.raises(EngineUnavailable, match="NPU9"):
-        open_runner(openvino, device="NPU9")
+def test_an_unknown_device_is_refused(bundle: Bundle, openvino_bundle: Bundle) -> None:
+    for one in (bundle, openvino_bundle):
+        with pytest.raises(EngineUnavailable, match="NPU9"):
+            open_runner(one, device="NPU9")
 
 
 def test_threads_are_the_callers_choice(bundle: Bundle) -> None:

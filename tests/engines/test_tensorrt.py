@@ -21,8 +21,9 @@ from segexport.tensorrt.device import Gpu, gpus, why_none
 from segexport.tensorrt.flavour import FLAVOURS, RTX
 from segexport.tensorrt.options import TensorRtOptions, parse_profile
 from segexport.tensorrt.rtx_runtime import CACHE_FILE
-from tests.conftest import RunCli
-from tests.engines.conftest import require_engine
+from tests.support.cli import RunCli
+from tests.support.contracts import pick
+from tests.support.engines import require_engine
 
 BOTH = ("tensorrt", "tensorrt-rtx")
 no_gpu = pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")
@@ -115,19 +116,10 @@ def rtx(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return segexport.rebuild(bundle, out, engine="tensorrt-rtx", tensorrt=options)
 
 
-CONTRACTS = {
-    "mask": {"size": (128, 160)},
-    "batch 3": {"size": (128, 160), "batch": 3},
-    "dynamic batch": {"size": (128, 160), "batch": DYNAMIC},
-    "odd size": {"size": (97, 131)},
-    "bgr": {"size": (96, 128), "channel_order": "bgr"},
-    "scores": {"size": (96, 128), "output": "scores"},
-    "logits": {"size": (97, 131), "output": "logits"},
-    "mask at the network's size": {"size": (96, 128), "mask_size": "network"},
-    "mask of another size": {"size": (96, 128), "mask_size": (150, 77)},
-    "camera": {"size": (96, 128), "source_size": (135, 240)},
-    "letterbox": {"size": (96, 128), "source_size": (135, 240), "resize_mode": "letterbox"},
-}
+CONTRACTS = pick(
+    *("mask", "batch 3", "dynamic batch", "odd size", "bgr", "scores", "logits", "mask at the network's size"),
+    *("mask of another size", "camera", "letterbox"),
+)
 CLOSE = {"fp32": (0.9995, 1e-3), "fp16": (0.99, 0.1)}
 """Share of equal pixels, and largest difference of a logit or a confidence, that a precision may have."""
 

@@ -37,8 +37,9 @@ from segexport.tensorrt.compile import compile_plan
 from segexport.tensorrt.flavour import RTX
 from segexport.tensorrt.options import TensorRtOptions, parse_profile
 from segexport.tensorrt.plan import read_plan
-from tests.conftest import SIZE
-from tests.passes.handmade import graph_of
+from tests.support.checkpoints import SIZE
+from tests.support.contracts import pick
+from tests.support.handmade import graph_of
 
 # Multiples of 32 and of 4, odd sides, portraits, an odd number of cells (33 x 17), the smallest.
 SIZES = [(64, 96), (96, 64), (128, 160), (132, 68), (250, 333), (101, 67), (33, 47), (32, 32)]
@@ -320,10 +321,11 @@ def test_which_profiles_keep_parts_equal() -> None:
         assert parts_stay_equal(least, most, grid) == all(count % 2 == 0 for count in counts)
 
 
-CONTRACTS = {  # odd sides, an odd number of cells, several images
-    "scores": ({"output": "scores"}, [((101, 131), 1), ((132, 68), 1)]),
-    "logits of the network": ({"output": "logits", "mask_size": "network"}, [((160, 128), 3)]),
+OTHERS = {  # odd sides, an odd number of cells, several images
+    "scores": [((101, 131), 1), ((132, 68), 1)],
+    "logits at the network's size": [((160, 128), 3)],
 }
+CONTRACTS = pick(*OTHERS, size=SIZE)
 
 
 def exported(checkpoint: Path, size: tuple[int, int], rewrites: bool = True, **contract) -> Graph:
@@ -335,12 +337,12 @@ def exported(checkpoint: Path, size: tuple[int, int], rewrites: bool = True, **c
 @pytest.fixture(scope="module", params=CONTRACTS)
 def networks(request: pytest.FixtureRequest, checkpoint: Path) -> tuple[Graph, Ranges, list[Graph]]:
     """The small checkpoint exported for one size, ranges, and exported for others."""
-    contract, others = CONTRACTS[request.param]
-    graph = exported(checkpoint, SIZE, **contract)
+    contract = CONTRACTS[request.param]
+    graph = exported(checkpoint, **contract)
     return (
         graph,
         calibrate_graph(graph, GeneratedScenes(graph.contract.image_size)),
-        [exported(checkpoint, s, batch=n, **contract) for s, n in others],
+        [exported(checkpoint, **{**contract, "size": size, "batch": batch}) for size, batch in OTHERS[request.param]],
     )
 
 

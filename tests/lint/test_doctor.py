@@ -13,9 +13,9 @@ from onnx import helper
 from segexport.bundle import Bundle
 from segexport.doctor import examine
 from segexport.errors import ContractError, DataError
-from tests.conftest import RunCli
 from tests.lint.zoo import Animal
 from tests.lint.zoo.animal import f32
+from tests.support.cli import RunCli
 
 GOOD = Animal("good", "(float16[8] x) => (float16[8] y)", "y = Relu(x)")
 BAD = Animal(

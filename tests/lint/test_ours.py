@@ -13,8 +13,8 @@ from segexport.graph.graph import Graph
 from segexport.lint import check_file, choose_targets
 from segexport.lowering import Recipe, complete, lower
 from segexport.spec import DYNAMIC, Precision
-from tests.conftest import SIZE
-from tests.lint.conftest import verdicts
+from tests.support.checkpoints import SIZE
+from tests.support.verdicts import verdicts
 
 pytestmark = pytest.mark.bundle
 

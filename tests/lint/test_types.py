@@ -9,8 +9,8 @@ import pytest
 
 from segexport.lint import choose_targets
 from segexport.lint.rules import operators
-from tests.lint.conftest import verdicts
 from tests.lint.zoo.animal import Animal, i64
+from tests.support.verdicts import verdicts
 
 (RTX,) = choose_targets(["rtx"])
 KINDS = ("float", "float16", "bfloat16", "int32", "int64", "bool", "int8")

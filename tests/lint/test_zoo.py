@@ -9,8 +9,8 @@ import pytest
 
 from segexport.lint import Verdict, check_file, choose_targets
 from segexport.lint.rules import rules
-from tests.lint.conftest import verdicts
 from tests.lint.zoo import ATTENTION, ZOO, Animal
+from tests.support.verdicts import verdicts
 
 RTX = choose_targets(["rtx"])
 RULES = {rule.id: rule for rule in rules()}

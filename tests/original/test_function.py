@@ -11,7 +11,7 @@ from segexport import checkpoint as checkpoints
 from segexport import contracts, exporter, original, passes
 from segexport.reference.forward import logits
 from segexport.segformer import network
-from tests.original.files import original_tensors, write
+from tests.support.originals import original_tensors, write
 from tests.support.torch_files import as_torch
 
 HEADS = (1, 2, 3, 4)

@@ -13,8 +13,8 @@ from segexport import checkpoint as checkpoints
 from segexport import scenes
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
-from tests.conftest import save_checkpoint
-from tests.original.files import original_tensors, write
+from tests.support.checkpoints import save_checkpoint
+from tests.support.originals import original_tensors, write
 from tests.support.torch_files import digest_of, weights_sha256
 
 
@@ -128,9 +128,9 @@ def test_damaged_files(tmp_path: Path, tensors) -> None:
         with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:
             checkpoints.load(path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist"):
+    with pytest.raises(CheckpointError, match=r"gone\.pth: no such folder, file or alias"):
         checkpoints.load(tmp_path / "gone.pth")
-    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist"):
+    with pytest.raises(CheckpointError, match=r"gone\.pth: no such folder, file or alias"):
         checkpoints.load("gone.pth")
 
 

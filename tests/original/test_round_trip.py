@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from segexport import checkpoint, original, weights
+from segexport import original, weights
+from segexport.aliases import alias_config
 from segexport.segformer.names import disk_name
 from tests.support.torch_files import as_numpy, as_torch
 
@@ -18,7 +19,7 @@ def tensors_on_disk(alias: str, tmp_path):
     """Random weights of an alias under the names that transformers writes, and the structure they have."""
     from transformers import SegformerConfig, SegformerForImageClassification, SegformerForSemanticSegmentation
 
-    config = checkpoint.alias_config(alias)
+    config = alias_config(alias)
     kind = SegformerForImageClassification if alias.startswith("mit") else SegformerForSemanticSegmentation
     with weights.quiet_transformers():
         model = kind(SegformerConfig(**{k: v for k, v in config.items() if k != "model_type"}))

@@ -7,7 +7,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.center_norms import CenterNorms
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 HEIGHT, WIDTH, CHANNELS, HIDDEN = 3, 4, 6, 10
 TOKENS = HEIGHT * WIDTH

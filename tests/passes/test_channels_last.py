@@ -7,7 +7,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.channels_last import ChannelsLast
-from tests.passes.handmade import apply, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_unchanged, graph_of, operators, outputs_of
 
 SHAPES = {"flat": np.array([0, 6, 20]), "plane": np.array([0, 6, 4, 5])}
 

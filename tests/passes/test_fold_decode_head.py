@@ -1,4 +1,4 @@
-"""Folding the decode head keeps the logits, for every published width and depth, and declines what it does not know."""
+"""Folding the decode head keeps the logits, for every published head, and declines what it does not know."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def logits_of(graph: Graph, images: np.ndarray, path: Path) -> np.ndarray:
     [
         ("b0", 1),
         pytest.param("b0", DYNAMIC, marks=pytest.mark.slow),
-        *(pytest.param(f"b{i}", 1, marks=pytest.mark.slow) for i in range(1, 6)),
+        pytest.param("b1", 1, marks=pytest.mark.slow),
+        pytest.param("b2", 1, marks=pytest.mark.slow),  # whose head is that of B3 to B5, shape for shape
     ],
 )
 def test_folded_logits_equal_plain_ones(

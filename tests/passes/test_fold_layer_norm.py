@@ -8,7 +8,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.fold_layer_norm import FoldLayerNorm
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, outputs_of
 
 HEIGHT, WIDTH, CHANNELS, OUT = 4, 6, 5, 7
 TOKENS = HEIGHT * WIDTH

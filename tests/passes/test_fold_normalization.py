@@ -8,7 +8,7 @@ import pytest
 from segexport.graph.graph import Graph
 from segexport.passes.fold_normalization import FoldNormalization
 from segexport.spec import IMAGENET_MEAN, IMAGENET_STD
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 PLANES = (3, 1, 1)
 IMAGENET = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,22 +15,19 @@ from segexport import passes
 from segexport.graph.graph import Graph
 from segexport.lowering import Derived, Recipe, complete, derive_for_tensorrt, lower, precision_of
 from segexport.precision.emulate import emulate_fp16
-from segexport.spec import DYNAMIC, Precision
-from tests.conftest import SIZE
-from tests.precision.handmade import mixed
-from tests.precision.test_tensorrt import min_max_of_one_scene
+from segexport.spec import Precision
+from tests.support.checkpoints import SIZE
+from tests.support.contracts import pick
+from tests.support.float_types import mixed
+from tests.support.ranges import min_max_of_one_scene
 
 pytestmark = pytest.mark.bundle
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
-CONTRACTS: dict[str, dict[str, Any]] = {
-    "mask": {},
-    "open batch": {"batch": DYNAMIC},
-    "mask of the network's size": {"mask_size": "network"},
-    "scores": {"output": "scores"},
-    "logits": {"output": "logits", "mask_size": "network"},
-}
+CONTRACTS = pick(
+    *("mask", "dynamic batch", "mask at the network's size", "scores", "logits at the network's size"), size=SIZE
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def portables(checkpoint: Path) -> dict[tuple[str, Precision], Graph]:
     """The small checkpoint's portable graphs."""
     found = {}
     for name, contract in CONTRACTS.items():
-        graph = segexport.export(checkpoint, size=SIZE, **contract)
+        graph = segexport.export(checkpoint, **contract)
         ranges = min_max_of_one_scene(graph)
         for precision in PRECISIONS:
             found[name, precision] = lower(graph, complete(graph, Recipe(precision, ranges)))[0]
@@ -76,7 +72,7 @@ def test_the_outputs_stay(
     derived.graph.save(tmp_path / "engine.onnx")
     onnx.checker.check_model(tmp_path / "engine.onnx", full_check=True)
     assert mixed(ir.to_proto(derived.graph.model)) == []
-    count = 2 if contract == "open batch" else 1
+    count = 2 if contract == "dynamic batch" else 1
     before, after = run(portable, count), run(derived.graph, count)
     assert list(before) == list(after)
     for name, wanted in before.items():
@@ -94,7 +90,7 @@ def test_the_outputs_stay(
 def test_splitting_the_queries_changes_no_bit_in_fp16(
     portables: dict[tuple[str, Precision], Graph], precision: Precision
 ) -> None:
-    portable = portables["logits", precision]
+    portable = portables["logits at the network's size", precision]
     made = passes.run(portable.copy(), (passes.SplitQueries(),))
     assert len(made.rewrites[-1].rewritten) == 1, "the small checkpoint's first stage has one block"
     np.testing.assert_array_equal(run(made)["logits"], run(portable)["logits"])

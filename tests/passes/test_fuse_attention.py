@@ -8,7 +8,7 @@ import pytest
 from segexport.graph.graph import Graph
 from segexport.passes.fuse_attention import FuseAttention
 from segexport.passes.fuse_gelu import MICROSOFT
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 TOKENS, KEYS, HEADS, SIZE = 12, 3, 2, 4
 CHANNELS = HEADS * SIZE

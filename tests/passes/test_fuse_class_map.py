@@ -9,8 +9,8 @@ import pytest
 from segexport import native
 from segexport.passes.bilinear import gathered
 from segexport.passes.fuse_class_map import FuseClassMap
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
-from tests.passes.test_class_map_on_host import CLASSES, GRID, REASONS, SIZE, ending, features
+from tests.support.class_map_endings import CLASSES, GRID, REASONS, SIZE, ending, features
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 
 @pytest.mark.parametrize(("dimension", "count"), [("1", 1), ("2", 2), ("N", 3)])

@@ -9,7 +9,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.fuse_gelu import MICROSOFT, FuseGelu
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 NUMBERS = {"root": np.float64(math.sqrt(2)), "inverse": np.float64(math.sqrt(0.5)), "half": np.float64(0.5)}
 SCALED = {"Div": "Div (x, root)", "Mul": "Mul (x, inverse)"}

@@ -7,7 +7,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.merge_values import MergeValues
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 QUERIES, KEYS, SIZE = 12, 5, 4
 

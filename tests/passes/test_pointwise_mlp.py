@@ -8,7 +8,7 @@ import pytest
 from segexport.graph.graph import Graph
 from segexport.passes.channels_last import ChannelsLast
 from segexport.passes.pointwise_mlp import PointwiseMlp
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 HEIGHT, WIDTH, CHANNELS, WIDE = 4, 6, 5, 8
 TOKENS = HEIGHT * WIDTH

@@ -7,7 +7,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.scale_queries import ScaleQueries
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 TOKENS, KEYS, HEADS, SIZE = 6, 3, 2, 8
 CHANNELS = HEADS * SIZE

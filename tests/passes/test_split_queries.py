@@ -8,7 +8,7 @@ import pytest
 from segexport.graph.graph import Graph
 from segexport.passes.half_scores import HalfScores
 from segexport.passes.split_queries import SplitQueries
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 KEYS, SIZE = 5, 8
 HALF_SOFTMAX = "wide = Cast <to=1> (scaled) w = Softmax <axis=-1> (wide) wh = Cast <to=10> (w)"

@@ -7,7 +7,7 @@ import pytest
 
 from segexport.graph.graph import Graph
 from segexport.passes.sum_upsampled import SumUpsampled
-from tests.passes.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
+from tests.support.handmade import apply, assert_declined, assert_unchanged, graph_of, operators, outputs_of
 
 SIDES = {"x": (2, 3), "y": (4, 5), "z": (8, 10)}
 SIZE = (16, 21)

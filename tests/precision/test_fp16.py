@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis.extra import numpy as arrays
 
 import segexport
@@ -21,9 +20,11 @@ from segexport.graph.graph import Graph
 from segexport.precision.emulate import emulate_fp16
 from segexport.precision.fp16 import LARGEST, LIMIT, to_fp16
 from segexport.spec import DYNAMIC
-from tests.conftest import SIZE
-from tests.passes.handmade import operators, outputs_of
-from tests.precision.handmade import computed, mixed, modules, proto_of, types_of
+from tests.support.checkpoints import SIZE
+from tests.support.contracts import CLASSIFIER, pick
+from tests.support.float_types import mixed, types_of
+from tests.support.handmade import computed, modules, operators, outputs_of, proto_of
+from tests.support.properties import examples
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 IMAGE = "float[1,1,4,5]"
@@ -166,7 +167,7 @@ def full(number: float) -> np.ndarray:
     return np.full((1, 1, 4, 5), number, np.float32)
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(float16s, float16s, float16s)
 @example(full(2048), full(1), full(1))
 @example(full(1e-7), full(3e-8), full(3))
@@ -185,21 +186,16 @@ def test_emulation_rounds_as_numpy_does(
     np.testing.assert_array_equal(found[numbers], wanted[numbers].astype(np.float32))
 
 
-CONTRACTS: dict[str, dict[str, Any]] = {
-    "mask": {},
-    "scores of an open batch": {"output": "scores", "batch": DYNAMIC},
-    "logits of the network": {"output": "logits", "mask_size": "network"},
-    "a camera's images": {"source_size": (135, 240), "resize_mode": "letterbox"},
-    "classifier": {},
-}
+CONTRACTS = pick(
+    *("mask", "scores of a dynamic batch", "logits at the network's size", "letterbox", CLASSIFIER), size=SIZE
+)
 
 
 @pytest.fixture(scope="module", params=CONTRACTS)
 def exported(request: pytest.FixtureRequest, checkpoint: Path, classifier: Path) -> Graph:
     """The small checkpoints behind a contract."""
-    return segexport.export(
-        classifier if request.param == "classifier" else checkpoint, size=SIZE, **CONTRACTS[request.param]
-    )
+    model = classifier if request.param == CLASSIFIER else checkpoint
+    return segexport.export(model, **CONTRACTS[request.param])
 
 
 @pytest.fixture(params=["nothing seen", "wide in the middle"])

@@ -20,9 +20,10 @@ from segexport.precision.int8 import FORMS, Form, to_int8
 from segexport.precision.layers import layers
 from segexport.precision.placement import Placement, default_placement
 from segexport.precision.ranges import Ranges
-from tests.conftest import SIZE
-from tests.passes.handmade import operators, outputs_of
-from tests.precision.handmade import around, computed, mixed, modules, proto_of, table
+from tests.support.checkpoints import SIZE
+from tests.support.float_types import mixed
+from tests.support.handmade import computed, modules, operators, outputs_of, proto_of
+from tests.support.ranges import around, table
 
 SIGNED, UNSIGNED = Form(unsigned=False), Form(unsigned=True)
 RNG = np.random.default_rng(0)

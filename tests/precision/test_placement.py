@@ -12,7 +12,8 @@ from segexport.errors import PrecisionError
 from segexport.graph.graph import Graph
 from segexport.lowering import Recipe, complete
 from segexport.precision.placement import Placement, default_placement, placed, read_placement
-from tests.precision.handmade import modules, table
+from tests.support.handmade import modules
+from tests.support.ranges import table
 
 
 def four_layers() -> Graph:

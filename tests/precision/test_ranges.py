@@ -13,7 +13,8 @@ from segexport.errors import PrecisionError
 from segexport.graph.graph import Graph
 from segexport.precision.ranges import METHODS, PEAKS_ONLY, ImageSet, Range, Ranges, read_ranges
 from segexport.spec import Source
-from tests.precision.handmade import around, modules
+from tests.support.handmade import modules
+from tests.support.ranges import around
 
 WEIGHTS = "ab" * 32
 THRESHOLDS = dict(zip(METHODS, (2.5, 2.25, 1.75, 1.5), strict=True))

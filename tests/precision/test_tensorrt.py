@@ -4,68 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
 import segexport
-from segexport import checkpoint, scenes
-from segexport.calibration import probes
+from segexport import checkpoint
 from segexport.errors import UnsupportedOnTarget
 from segexport.graph.graph import Graph
 from segexport.lowering import Recipe, complete, lower
 from segexport.precision.layers import layers
-from segexport.precision.ranges import METHODS, ImageSet, Range, Ranges
-from segexport.spec import DYNAMIC, Precision
+from segexport.precision.ranges import Ranges
+from segexport.spec import Precision
 from segexport.tensorrt.compile import Tensor, compile_plan
 from segexport.tensorrt.flavour import RTX
 from segexport.tensorrt.options import DEFAULTS, profiles_of
-from tests.conftest import SIZE
+from tests.support.checkpoints import SIZE
+from tests.support.contracts import CLASSIFIER, pick
+from tests.support.ranges import min_max_of_one_scene
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
 pytestmark = [pytest.mark.bundle, pytest.mark.slow]
 
 NETWORK = (512, 512)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-
-
-def min_max_of_one_scene(graph: Graph) -> Ranges:
-    """Ranges that serve to build: those of a single image, without comparing methods, which takes minutes for a B5."""
-    image = scenes.scene(0, graph.contract.image_size)[0]
-    batch = np.stack([image] * max(graph.contract.batch, 1))
-    model, modules = probes.peaks_probe(graph)
-    maxima, minima = _run(model, [probes.MAXIMA, probes.MINIMA], batch)
-    peaks: dict[str, float] = {}
-    for module, high, low in zip(modules, maxima, minima, strict=True):
-        peaks[module] = max(peaks.get(module, 0.0), float(high), -float(low))
-    found = {}
-    for model, readers in probes.input_probes(graph):
-        for names, array in zip(readers.values(), _run(model, list(readers), batch), strict=True):
-            low, high = float(array.min()), float(array.max())
-            limit = max(-low, high)
-            found.update(
-                dict.fromkeys(
-                    names, Range(low, high, dict.fromkeys(METHODS, limit), dict.fromkeys(METHODS, 0.0), "min-max")
-                )
-            )
-    return Ranges(
-        weights_sha256=graph.source.weights_sha256,
-        size=graph.contract.size,
-        image_size=graph.contract.image_size,
-        images=ImageSet("one scene", 1, 1, 0, ""),
-        layers=found,
-        peaks=peaks,
-        network_sqnr_db={},
-        chosen="min-max",
-    )
-
-
-def _run(model: ir.Model, outputs: list[str], batch: np.ndarray) -> list[np.ndarray]:
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(outputs, {"image": batch})
 
 
 def saved_in(graph: Graph, precision: Precision, ranges: Ranges, folder: Path) -> Path:
@@ -105,20 +68,17 @@ def test_published_networks(
     record_property("engine_mb", round(plan.stat().st_size / 1e6, 1))
 
 
-CONTRACTS: dict[str, dict[str, Any]] = {
-    "scores of an open batch": {"output": "scores", "batch": DYNAMIC},
-    "logits of two images in BGR": {"output": "logits", "mask_size": "network", "batch": 2, "channel_order": "bgr"},
-    "a camera's images": {"source_size": (135, 240), "resize_mode": "letterbox"},
-    "without rewrites": {"rewrites": False},
-    "classifier": {},
-}
+CONTRACTS = pick(
+    *("scores of a dynamic batch", "logits of two images in bgr", "letterbox", "without rewrites", CLASSIFIER),
+    size=SIZE,
+)
 
 
 @pytest.fixture(scope="module", params=CONTRACTS)
 def contract(request: pytest.FixtureRequest, checkpoint: Path, classifier: Path) -> tuple[Graph, Ranges]:
     """The small checkpoint behind each contract."""
-    model = classifier if request.param == "classifier" else checkpoint
-    graph = segexport.export(model, size=SIZE, **CONTRACTS[request.param])
+    model = classifier if request.param == CLASSIFIER else checkpoint
+    graph = segexport.export(model, **CONTRACTS[request.param])
     return graph, min_max_of_one_scene(graph)
 
 

@@ -17,7 +17,8 @@ import pytest
 import segexport
 from segexport import scenes
 from segexport.bundle import Bundle
-from tests.runtime.conftest import RUNTIME, SIZE
+from tests.support.checkpoints import SIZE
+from tests.support.runtime import RUNTIME
 
 HEADER = RUNTIME / "include" / "segexport" / "segexport_c.h"
 OK, ERROR, CONTRACT, UNAVAILABLE, MISMATCH, DATA, CORRUPT, NO_MEMORY, UNKNOWN = range(9)

@@ -17,7 +17,8 @@ from segexport import scenes
 from segexport.bundle import Bundle
 from segexport.files import sha256_of
 from segexport.images import encode_png, read_image, read_mask
-from tests.runtime.conftest import RUNTIME, SIZE
+from tests.support.checkpoints import SIZE
+from tests.support.runtime import RUNTIME
 
 ORIENTATION = 0x0112
 

@@ -12,11 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from segexport.bundle import MANIFEST, SUMS, Bundle, EngineFacts, Manifest, PlanFacts, open_bundle, write_manifest
+from segexport.bundle import (
+    MANIFEST,
+    SCHEMA,
+    SUMS,
+    Bundle,
+    EngineFacts,
+    Manifest,
+    PlanFacts,
+    open_bundle,
+    write_manifest,
+)
 from segexport.errors import SegexportError
 from segexport.files import sha256_of
 from segexport.spec import Contract, Labels, PassResult, Preprocessing, Source
-from tests.test_bundle import edit_manifest, first_schema, flip, reseal, second_schema
+from tests.support.edits import flip
+from tests.support.manifests import edit_manifest, first_schema, reseal, second_schema
 
 OUTPUTS = ("mask", "scores", "logits", "topk")
 CLASS_MAPS = ("graph", "host", "device")
@@ -188,7 +199,7 @@ def test_reads_what_python_reads(folder: Path, cpp: Reader, change: Callable[[di
 @pytest.mark.bundle
 def test_a_real_bundle(bundle: Bundle, cpp: Reader) -> None:
     assert cpp(bundle.folder) == python(bundle.folder)
-    assert cpp(bundle.folder).startswith("schema=5\tprecision=fp32\tsize=64x96")
+    assert cpp(bundle.folder).startswith(f"schema={SCHEMA}\tprecision=fp32\tsize=64x96")
 
 
 def unlist(folder: Path, name: str) -> None:
@@ -217,8 +228,8 @@ def shorten(path: Path) -> None:
         (lambda f: unlist(f, "engine.onnx"), "does not list engine.onnx"),
         (lambda f: unlist(f, "engine.plan"), "does not list engine.plan"),
         (lambda f: (f / SUMS).write_text(""), "does not list model.onnx"),
-        (lambda f: edit_manifest(f, lambda m: m.update(schema=6)), "has schema 6, this segexport reads up to 5"),
-        (lambda f: (f / SUMS).write_bytes((f / SUMS).read_bytes().replace(b"\n", b"\r\n")), "schema=5"),
+        (lambda f: edit_manifest(f, lambda m: m.update(schema=SCHEMA + 1)), f"reads up to {SCHEMA}"),
+        (lambda f: (f / SUMS).write_bytes((f / SUMS).read_bytes().replace(b"\n", b"\r\n")), f"schema={SCHEMA}"),
         (lambda f: (f / SUMS).write_bytes((f / SUMS).read_bytes() + b"\n"), "is missing, though"),
     ],
 )

@@ -13,15 +13,26 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from segexport.graph.build import Writer
 from segexport.graph.postprocess import append
 from segexport.images import overlay, resize_nearest
 from segexport.spec import Contract, Size
-from tests.tensorrt.test_kernel import CAPABILITIES, architectures, needs_nvcc, streets
-from tests.test_native import CLASSES, KINDS, assert_equal_maps, few_values, huge, logits_of, noise, upsampled
+from tests.support.class_maps import (
+    CLASSES,
+    KINDS,
+    assert_equal_maps,
+    few_values,
+    huge,
+    logits_of,
+    noise,
+    streets,
+    upsampled,
+)
+from tests.support.cuda import CAPABILITIES, architectures, needs_nvcc
+from tests.support.properties import examples
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 SHIM = Path(__file__).with_name("post_shim.cpp")
@@ -78,7 +89,7 @@ class TestConfidence:
         size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
         classes=CLASSES,
     )
-    @settings(max_examples=100)
+    @examples(100)
     @example(noise, 0, (9, 9), (2, 3), 255)
     @example(few_values, 1, (5, 7), (5, 65), 17)
     def test_it_is_the_softmax_of_the_upsampled_logits(
@@ -116,7 +127,7 @@ class TestOverlay:
         colours=st.integers(1, 256),
         seed=st.integers(0, 2**32 - 1),
     )
-    @settings(max_examples=25)
+    @examples(25)
     def test_it_is_pythons_to_the_bit(self, library: ctypes.CDLL, opacity: float, colours: int, seed: int) -> None:
         """Every value under every colour's: the image runs through them along a row, the mask along a column."""
         palette = np.random.default_rng(seed).integers(0, 256, (colours, 3), np.uint8)
@@ -137,7 +148,7 @@ class TestNearest:
         out=st.tuples(st.integers(1, 300), st.integers(1, 300)),
         dtype=st.sampled_from([np.uint8, np.float32]),
     )
-    @settings(max_examples=80)
+    @examples(80)
     @example((360, 480), (1080, 1920), np.uint8)
     @example((1, 32768), (1, 32767), np.float32)
     @example((32767, 1), (32768, 1), np.uint8)

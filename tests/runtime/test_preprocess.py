@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from segexport.images import UInt8, resize_image
 from segexport.spec import FILTERS, Size
-from tests.graph.test_resize import PICTURES, black_and_white, noise, on_onnxruntime
-from tests.graph.test_resize import model as resize_model
+from tests.support.cuda import architectures, needs_nvcc
+from tests.support.properties import examples
+from tests.support.resizing import PICTURES, black_and_white, noise, on_onnxruntime
+from tests.support.resizing import model as resize_model
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = ROOT / "runtime"
@@ -36,7 +38,6 @@ ARCHITECTURES = [
 ]
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc of the CUDA toolkit")
 
 RGB, BGR, RGBA, BGRA, NV12 = range(5)  # segexport::PixelFormat
 YUV = ("bt601_limited", "bt601_full", "bt709_limited", "bt709_full")  # segexport::Yuv
@@ -209,7 +210,7 @@ def same_order_as_installed(source: Size, size: Size) -> bool:
     return not rows_first or int(PIL.__version__.split(".")[0]) >= 13
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(
     source=SIZES,
     size=SIZES,
@@ -258,7 +259,7 @@ def test_sizes_of_cameras(cpu: Shim, source: Size, size: Size, resample: int) ->
         )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     half=st.tuples(st.integers(1, 35), st.integers(1, 35)),
     size=SIZES,
@@ -311,8 +312,7 @@ def test_as_the_graph_resizes(everyone: list[Shim], source: Size, size: Size) ->
 @needs_nvcc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nvcc_makes_kernels_without_spills(tmp_path: Path, architecture: str) -> None:
-    known = subprocess.run(["nvcc", "--list-gpu-code"], check=True, capture_output=True, text=True).stdout.split()
-    if architecture not in known:
+    if architecture not in architectures():
         pytest.skip(f"this nvcc has no {architecture}")
     command = ["nvcc", "-std=c++17", f"-arch={architecture}", "-Xptxas", "-v", "-Werror", "all-warnings", INCLUDE]
     done = subprocess.run(

@@ -15,8 +15,8 @@ from segexport.bundle import open_bundle
 from segexport.errors import CheckpointError
 from segexport.segformer import parameters
 from segexport.segformer.names import disk_name
-from tests.conftest import RunCli
 from tests.support.checkpoints import TINY, Tensors, write_checkpoint
+from tests.support.cli import RunCli
 from tests.support.structures import STRUCTURES
 
 GATE = "decode_head.attention_gate.weight"

@@ -1,25 +1,30 @@
 """The oracle: transformers' own modules traced by PyTorch, for the graph that segexport writes to be compared with.
 
 Nothing else in the tests traces. A trace takes seconds to minutes, so that what is compared of it is kept on disk by
-the weights, the size and the batch, in pytest's cache.
+the weights, the size, the batch and the versions, in pytest's cache. The traces of tests that are not slow are recorded
+(`python -m tests.support.tracing` does it anew); a thorough run traces all the same, and compares.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import fcntl
+import gzip
 import hashlib
 import io
 import json
 import logging
 import os
+import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -28,6 +33,10 @@ import onnx_ir as ir
 from segexport.checkpoint import Checkpoint
 from segexport.segformer.network import OPSET
 from segexport.spec import DYNAMIC, Size
+from tests.support.once import locked
+from tests.support.properties import thorough
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "traces"
 
 Node = tuple[object, ...]
 
@@ -47,17 +56,23 @@ class Form:
 def traced(checkpoint: Checkpoint, size: Size, batch: int, cache: Path) -> Form:
     """What `torch.onnx.export` and onnxscript's optimiser make of the checkpoint's network, eager attention.
 
-    Inputs and outputs as `segexport.segformer.network.write` has them.
+    Inputs and outputs as `segexport.segformer.network.write` has them. Recorded, unless the run is a thorough one.
     """
-    versions = "+".join(metadata.version(name) for name in ("torch", "transformers", "onnxscript"))
+    versions = "+".join(metadata.version(name).partition("+")[0] for name in ("torch", "transformers", "onnxscript"))
     key = f"{checkpoint.source.weights_sha256} {checkpoint.structure} {size} {batch} {versions}"
     path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    with _locked(path.with_suffix(".lock")):
+    recorded = RECORDED / f"{path.name}.gz"
+    if recorded.exists() and not thorough():
+        return Form(**json.loads(gzip.decompress(recorded.read_bytes())))
+    with locked(path.with_suffix(".lock")):
         if not path.exists():
             partial = path.with_suffix(f".{os.getpid()}")
             partial.write_text(json.dumps(asdict(form_of(_trace(checkpoint, size, batch)))))
             partial.rename(path)
-    return Form(**json.loads(path.read_text()))
+    found = path.read_text()
+    if recorded.exists():
+        assert gzip.decompress(recorded.read_bytes()).decode() == found, f"{recorded} is no longer what is traced"
+    return Form(**json.loads(found))
 
 
 def form_of(model: ir.Model) -> Form:
@@ -183,10 +198,16 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time: others wait for the trace that it makes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def record() -> None:
+    """Trace anew what the tests of graphs trace that are not slow, and keep it in place of what was recorded."""
+    shutil.rmtree(RECORDED, ignore_errors=True)
+    RECORDED.mkdir(parents=True)
+    with TemporaryDirectory() as cache:
+        command = ["-m", "pytest", "-m", "not slow", "-o", f"cache_dir={cache}", "tests/segformer/test_network.py"]
+        subprocess.run([sys.executable, *command], check=True)
+        for path in Path(cache, "d", "traces").glob("*.json"):
+            (RECORDED / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+
+
+if __name__ == "__main__":
+    record()

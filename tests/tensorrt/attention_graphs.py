@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from onnx import TensorProto, helper
 
-from tests.tensorrt import small_graphs
+from tests.support import small_graphs
 
 BLOCK = "segformer.stages.0.blocks.0"
 TOKENS, WIDTH = 256, 32

@@ -14,7 +14,7 @@ from segexport.errors import EngineUnavailable, OutputError, UnsupportedOnTarget
 from segexport.tensorrt.compile import Tensor, compile_plan
 from segexport.tensorrt.flavour import CLASSIC, RTX
 from segexport.tensorrt.options import TensorRtOptions, parse_profile
-from tests.tensorrt import small_graphs
+from tests.support import small_graphs
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
 

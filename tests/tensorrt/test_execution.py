@@ -22,7 +22,8 @@ from segexport.tensorrt import execution, rtx_runtime  # noqa: E402
 from segexport.tensorrt.cudart import Cuda  # noqa: E402
 from segexport.tensorrt.execution import Execution  # noqa: E402
 from segexport.tensorrt.flavour import Flavour  # noqa: E402
-from tests.tensorrt import small_graphs, stand_in  # noqa: E402
+from tests.support import small_graphs  # noqa: E402
+from tests.tensorrt import stand_in  # noqa: E402
 
 CLASSIC = Flavour("tensorrt", "TensorRT", "tests.tensorrt.stand_in", "", (1, 0))
 RTX = dataclasses.replace(CLASSIC, engine="tensorrt-rtx", title="TensorRT for RTX")
@@ -134,6 +135,13 @@ class TestProfiles:
             assert context.profile == served[shape]
         assert context.profiles_set[before:] == [2, 0, 1, 2], "and is changed where it must be"
         runner.close()
+
+    @pytest.mark.parametrize(("batch", "want"), [(DYNAMIC, 3), (1, 1)])
+    def test_several_images_go_together_as_far_as_one_serves(self, opened: Path, batch: int, want: int) -> None:
+        contract = Contract((64, 96), batch=batch, mask_size=(64, 96))
+        with Made(opened, [SMALL, ANY, WIDE]).runner(contract) as runner:
+            assert runner.batch == want
+            assert len(runner.run(images(runner.batch, 64, 96))["mask"]) == want
 
     def test_memory_is_taken_once(self, opened: Path) -> None:
         made = Made(opened, [SMALL, ANY])

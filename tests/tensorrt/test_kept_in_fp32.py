@@ -12,8 +12,8 @@ from segexport.tensorrt.compile import compile_plan
 from segexport.tensorrt.flavour import RTX
 from segexport.tensorrt.options import DEFAULTS
 from segexport.tensorrt.plan import read_plan
-from tests.precision.handmade import modules
-from tests.tensorrt import small_graphs
+from tests.support import small_graphs
+from tests.support.handmade import modules
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
 

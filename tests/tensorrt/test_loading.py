@@ -16,7 +16,7 @@ from segexport.tensorrt.device import Gpu, gpus
 from segexport.tensorrt.flavour import CLASSIC, RTX, Flavour
 from segexport.tensorrt.loading import deserialise, require_same, runs_on
 from segexport.tensorrt.options import TensorRtOptions
-from tests.tensorrt import small_graphs
+from tests.support import small_graphs
 
 LINUX = "Linux x86_64"
 ADA, AMPERE, ORIN, TURING = (

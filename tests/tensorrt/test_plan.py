@@ -21,7 +21,7 @@ from segexport.tensorrt import plan_text
 from segexport.tensorrt.plan import read_plan
 from segexport.tensorrt.plan_file import read_parts
 from segexport.tensorrt.plan_report import PlanReport, Program, Shapes
-from tests.conftest import RunCli
+from tests.support.cli import RunCli
 from tests.tensorrt import attention_graphs as graphs
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")

@@ -14,8 +14,7 @@ from segexport import checkpoint, passes
 from segexport.lowering import Recipe, complete, lower
 from segexport.passes.fold_decode_head import FoldDecodeHead
 from segexport.tensorrt.plan import read_plan
-from tests.precision.test_tensorrt import min_max_of_one_scene
-from tests.tensorrt.test_plan import BUILD
+from tests.support.ranges import min_max_of_one_scene
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
 pytestmark = [pytest.mark.bundle, pytest.mark.slow]
@@ -44,7 +43,12 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for precision in ("fp32", "fp16"):
             name = str(folder / f"{head} {precision}")
             requests.append({"onnx": f"{name}.onnx", "plan": f"{name}.plan", "profiles": [], "targets": []})
-    subprocess.run([sys.executable, str(BUILD)], input=json.dumps(requests), text=True, check=True)
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("build_plans.py"))],
+        input=json.dumps(requests),
+        text=True,
+        check=True,
+    )
     return folder
 
 

@@ -12,9 +12,9 @@ from segexport import checkpoint as checkpoints
 from segexport.spec import IMAGENET_MEAN, IMAGENET_STD
 from segexport.traps.checkpoint import examine_checkpoint
 from segexport.traps.trap import Trap
-from tests.conftest import save_checkpoint
-from tests.original.files import original_tensors, write
-from tests.test_checkpoint import edit_json, edit_tensors, truncate, without
+from tests.support.checkpoints import save_checkpoint
+from tests.support.edits import edit_json, edit_tensors, truncate, without
+from tests.support.originals import original_tensors, write
 
 PROCESSOR, CONFIG, WEIGHTS = "preprocessor_config.json", "config.json", "model.safetensors"
 USUAL = {"size-not-published"}

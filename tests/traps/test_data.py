@@ -14,7 +14,7 @@ from segexport.errors import DataError
 from segexport.palette import voc_colour_map
 from segexport.spec import Labels
 from segexport.traps.data import examine_data
-from tests.datasets import made
+from tests.support import layouts
 
 ENOUGH = 20
 
@@ -25,7 +25,7 @@ def numbered(count: int, reduce: bool = False) -> Labels:
 
 def good(path: Path, values=(0, 1, 2), count: int = ENOUGH) -> Path:
     """A folder without a trap for three classes."""
-    return made.folder(path, [made.ids(*values)] * count)
+    return layouts.folder(path, [layouts.ids(*values)] * count)
 
 
 def names(path: Path, labels: Labels | None, **options) -> list[str]:
@@ -55,7 +55,7 @@ def test_camvid_has_none_but_what_it_has(camvid: Path) -> None:
     assert names(camvid, numbered(11), split="test") == []
 
 
-@pytest.mark.parametrize("build", [made.ade20k, made.cityscapes, made.camvid_segnet, made.camvid_colours])
+@pytest.mark.parametrize("build", [layouts.ade20k, layouts.cityscapes, layouts.camvid_segnet, layouts.camvid_colours])
 def test_published_layouts_read_as_their_own(tmp_path: Path, build) -> None:
     path = build(tmp_path / "data")
     traps = [t.name for t in examine_data(path) if t.name != "split-overlap"]  # one picture, in every split
@@ -80,7 +80,7 @@ class TestIds:
     def test_a_zero_becomes_ignored_by_the_same_code(self, tmp_path: Path) -> None:
         path = good(tmp_path / "data", (1, 2, 3))
         code = found(path, numbered(3), "labels-from-one").code.split("# or, once and for all:\n")[1]
-        made.write(path / "masks" / "000.png", made.ids(0, 1))
+        layouts.write(path / "masks" / "000.png", layouts.ids(0, 1))
         exec(compile(code, "fix", "exec"), {})
         assert set(np.unique(Image.open(path / "masks-ids" / "000.png"))) == {0, 255}
 
@@ -104,11 +104,11 @@ class TestIds:
     def test_ids_outside(self, tmp_path: Path) -> None:
         trap = found(good(tmp_path / "a", (0, 1, 7, 9)), numbered(3), "ids-outside")
         assert trap.detail.endswith("3 classes: 7, 9")
-        path = made.cityscapes(tmp_path / "b", values=(7, 40))
+        path = layouts.cityscapes(tmp_path / "b", values=(7, 40))
         assert "values that Cityscapes does not define: 40" in found(path, None, "ids-outside").detail
 
     def test_a_checkpoint_that_counts_otherwise_than_the_layout(self, tmp_path: Path) -> None:
-        path = made.ade20k(tmp_path / "data")
+        path = layouts.ade20k(tmp_path / "data")
         names_ = made_names(path)
         trap = found(path, Labels(names_, voc_colour_map(150), reduce=False), "labels-disagree")
         assert trap.severity == "warning"
@@ -151,7 +151,7 @@ class TestValues:
         path = good(tmp_path / "data")
         colours = np.array(voc_colour_map(3), np.uint8)
         for file in (path / "masks").iterdir():
-            made.write(file, colours[np.asarray(Image.open(file))])
+            layouts.write(file, colours[np.asarray(Image.open(file))])
         trap = found(path, numbered(3), "mask-coloured")
         assert "20 of 20 masks are colour images (RGB)" in trap.detail
         assert "there are 3 colours" in trap.fix
@@ -162,29 +162,29 @@ class TestValues:
         path = good(tmp_path / "data")
         before = np.asarray(Image.open(path / "masks" / "000.png"))
         for file in (path / "masks").iterdir():
-            made.write(file, np.repeat(np.asarray(Image.open(file))[..., None], 3, 2))
+            layouts.write(file, np.repeat(np.asarray(Image.open(file))[..., None], 3, 2))
         run_and_swap(path, found(path, numbered(3), "mask-coloured").code)
         assert np.array_equal(np.asarray(Image.open(path / "masks" / "000.png")), before)
 
     def test_nothing_labelled(self, tmp_path: Path) -> None:
         path = good(tmp_path)
-        made.write(path / "masks" / "004.png", made.ids(255))
+        layouts.write(path / "masks" / "004.png", layouts.ids(255))
         trap = found(path, numbered(3), "mask-all-ignored")
         assert (trap.severity, "1 of 20" in trap.detail, "004.png" in trap.detail) == ("warning", True, True)
         for file in (path / "masks").iterdir():
-            made.write(file, made.ids(255))
+            layouts.write(file, layouts.ids(255))
         assert found(path, numbered(3), "mask-all-ignored").severity == "error"
 
     def test_one_class(self, tmp_path: Path) -> None:
         assert "the value 0" in found(good(tmp_path / "a", (0,)), numbered(3), "one-class-only").detail
-        apart = made.folder(tmp_path / "b", [made.ids(i % 3) for i in range(ENOUGH)])
+        apart = layouts.folder(tmp_path / "b", [layouts.ids(i % 3) for i in range(ENOUGH)])
         assert "one-class-only" not in names(apart, numbered(3))
 
     def test_rare_and_absent(self, tmp_path: Path) -> None:
-        path = made.folder(tmp_path, [made.ids(0, 1, size=(40, 40))] * ENOUGH)
-        mask = made.ids(0, 1, size=(40, 40))
+        path = layouts.folder(tmp_path, [layouts.ids(0, 1, size=(40, 40))] * ENOUGH)
+        mask = layouts.ids(0, 1, size=(40, 40))
         mask[0, 0] = 2
-        made.write(path / "masks" / "000.png", mask)
+        layouts.write(path / "masks" / "000.png", mask)
         assert "class 2 (0.003% of the pixels, 1 images)" in found(path, numbered(4), "rare-class").detail
         assert "1 of 4 classes are in none of 20 masks: class 3" in found(path, numbered(4), "absent-class").detail
 
@@ -193,7 +193,7 @@ class TestFiles:
     def test_that_do_not_pair(self, tmp_path: Path) -> None:
         path = good(tmp_path)
         (path / "masks" / "003.png").unlink()
-        made.write(path / "masks" / "other.png", made.ids(0))
+        layouts.write(path / "masks" / "other.png", layouts.ids(0))
         trap = found(path, numbered(3), "image-without-mask")
         assert "1 of 20" in trap.detail
         assert "other.png" in found(path, numbered(3), "mask-without-image").detail
@@ -202,7 +202,7 @@ class TestFiles:
 
     def test_of_one_name(self, tmp_path: Path) -> None:
         path = good(tmp_path)
-        made.write(path / "images" / "003.jpg", made.picture())
+        layouts.write(path / "images" / "003.jpg", layouts.picture())
         assert "have the same name" in found(path, numbered(3), "unlistable").detail
 
     def test_that_cannot_be_read(self, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ class TestFiles:
 
     def test_of_16_bits(self, tmp_path: Path) -> None:
         path = good(tmp_path)
-        Image.fromarray(np.arange(48, dtype=np.uint16).reshape(made.SIZE) * 900).save(path / "images" / "001.png")
+        Image.fromarray(np.arange(48, dtype=np.uint16).reshape(layouts.SIZE) * 900).save(path / "images" / "001.png")
         trap = found(path, numbered(3), "image-16-bit")
         assert "1 of 20" in trap.detail
         assert "unreadable-image" not in names(path, numbered(3))
@@ -250,7 +250,7 @@ class TestFiles:
 
     def test_of_another_size(self, tmp_path: Path) -> None:
         path = good(tmp_path)
-        made.write(path / "masks" / "005.png", made.ids(0, 1, 2, size=(12, 16)))
+        layouts.write(path / "masks" / "005.png", layouts.ids(0, 1, 2, size=(12, 16)))
         trap = found(path, numbered(3), "mask-size")
         assert "005.png is 12x16, its image 6x8" in trap.detail
         exec(compile(trap.code, "fix", "exec"), {})
@@ -260,9 +260,9 @@ class TestFiles:
         assert "3 images to train with" in found(good(tmp_path, count=3), numbered(3), "few-images").detail
 
     def test_in_two_splits(self, tmp_path: Path) -> None:
-        masks = [made.ids(0, 1, 2)] * ENOUGH
-        made.folder(tmp_path, masks, "train", seed=0)
-        made.folder(tmp_path, masks, "val", seed=100)
+        masks = [layouts.ids(0, 1, 2)] * ENOUGH
+        layouts.folder(tmp_path, masks, "train", seed=0)
+        layouts.folder(tmp_path, masks, "val", seed=100)
         assert names(tmp_path, numbered(3)) == []
         shutil.copy(tmp_path / "train/images/004.png", tmp_path / "val/images/009.png")
         trap = found(tmp_path, numbered(3), "split-overlap")
@@ -275,9 +275,9 @@ class TestFiles:
 
 
 def test_a_test_split_without_masks_is_no_trap(tmp_path: Path) -> None:
-    masks = [made.ids(0, 1, 2)] * ENOUGH
-    made.folder(tmp_path, masks, "train", seed=0)
-    made.folder(tmp_path, masks, "test", seed=100)
+    masks = [layouts.ids(0, 1, 2)] * ENOUGH
+    layouts.folder(tmp_path, masks, "train", seed=0)
+    layouts.folder(tmp_path, masks, "test", seed=100)
     shutil.rmtree(tmp_path / "test" / "masks")
     assert names(tmp_path, numbered(3)) == []
 
@@ -287,8 +287,8 @@ def test_hugging_face_rows(tmp_path: Path) -> None:
     rows = {
         split: datasets.Dataset.from_dict(
             {
-                "image": [Image.fromarray(made.picture(seed + i)) for i in range(ENOUGH)],
-                "label": [Image.fromarray(made.ids(1, 2, 3))] * ENOUGH,
+                "image": [Image.fromarray(layouts.picture(seed + i)) for i in range(ENOUGH)],
+                "label": [Image.fromarray(layouts.ids(1, 2, 3))] * ENOUGH,
             }
         )
         for split, seed in (("train", 0), ("test", 10))

@@ -204,18 +204,22 @@ def test_storages_that_are_not_those_of_the_pickle(tmp_path: Path, keys: object,
     assert "is truncated or no PyTorch file (" in refusal(tmp_path, older(tensor_pickle(), keys, storages))
 
 
+DEEP = 300_000
+"""Deeper than a stack of 8 MB takes, where something calls itself for each level."""
+
+
 def lists(depth: int) -> bytes:
     return pickle.EMPTY_LIST * depth + pickle.APPEND * (depth - 1) + pickle.STOP
 
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
-    "lists in lists": lambda: lists(200_000),
-    "tuples in tuples": lambda: pickle.EMPTY_TUPLE + pickle.TUPLE1 * 1_000_000 + pickle.STOP,
+    "lists in lists": lambda: lists(DEEP),
+    "tuples in tuples": lambda: pickle.EMPTY_TUPLE + pickle.TUPLE1 * DEEP + pickle.STOP,
     "a key of tuples in tuples": lambda: (
-        pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + pickle.TUPLE1 * 1_000_000 + pickle.NONE + pickle.SETITEM + pickle.STOP
+        pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + pickle.TUPLE1 * DEEP + pickle.NONE + pickle.SETITEM + pickle.STOP
     ),
     "a set of tuples in tuples": lambda: (
-        pickle.EMPTY_SET + pickle.MARK + pickle.EMPTY_TUPLE + pickle.TUPLE1 * 10**6 + pickle.ADDITEMS + pickle.STOP
+        pickle.EMPTY_SET + pickle.MARK + pickle.EMPTY_TUPLE + pickle.TUPLE1 * DEEP + pickle.ADDITEMS + pickle.STOP
     ),
     "marks": lambda: pickle.MARK * 100_000 + pickle.STOP,
     "calls in calls": lambda: (

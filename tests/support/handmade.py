@@ -74,3 +74,24 @@ def assert_unchanged(graph: Graph, rewrite: Pass) -> None:
     assert result.rewritten == ()
     assert operators(graph) == nodes
     assert set(graph.model.graph.initializers) == constants
+
+
+def modules(signature: str, body: str, constants: Mapping[str, np.ndarray]) -> Graph:
+    """A graph by hand; every node is a module of its own, named as its output."""
+    graph = graph_of(signature, body, constants)
+    for node in graph.model.graph:
+        node.name = f"{node.outputs[0].name}/{node.op_type}"
+    return graph
+
+
+def proto_of(graph: Graph) -> onnx.ModelProto:
+    """The model, checked in full."""
+    model = ir.to_proto(graph.model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def computed(graph: Graph, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The first output on ONNX Runtime with its own optimizations, as an engine would run it."""
+    session = ort.InferenceSession(proto_of(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, dict(inputs))[0]
