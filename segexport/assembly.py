@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from segexport import golden, machine, passes
+from segexport import golden, memory, passes
 from segexport.bundle import (
     CACHE,
     CALIBRATION,
@@ -47,11 +47,6 @@ def silent(step: str) -> None:
     """No progress."""
 
 
-def images_done(progress: Progress) -> Callable[[int, int], None]:
-    """A builder's progress as a calibration reports it."""
-    return lambda done, total: progress(f"calibrating: image {done} of {total}")
-
-
 def recipe_for(
     graph: Graph,
     precision: Precision,
@@ -70,7 +65,7 @@ def recipe_for(
         placement = read_placement(Path(placement))
     elif not isinstance(placement, Placement):
         placement = None
-    ranges = ranges_for(graph, precision, calibration, samples=samples, seed=seed, progress=images_done(progress))
+    ranges = ranges_for(graph, precision, calibration, samples=samples, seed=seed, progress=progress)
     return complete(graph, Recipe(precision, ranges, placement))
 
 
@@ -131,7 +126,7 @@ def _with_derived(manifest: Manifest, derived: Derived, class_map: ClassMap) -> 
 
 def finish(folder: Path, manifest: Manifest, progress: Progress) -> Manifest:
     """Build for the engine, record what it makes of the golden image, and seal the bundle. The manifest it has then."""
-    machine.give_freed_memory_back()
+    memory.give_freed_memory_back()
     facts = manifest.engine
     can_run = bool(info(facts.name).devices) and (facts.plan is None or fits(facts.plan, gpu_named(None, facts.name)))
     if not can_run:

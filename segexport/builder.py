@@ -12,7 +12,6 @@ from segexport.assembly import (
     Progress,
     engine_facts,
     finish,
-    images_done,
     recipe_for,
     require_options,
     save_recipe,
@@ -30,6 +29,7 @@ from segexport.graph.graph import Graph, open_graph
 from segexport.graph.save import check_model
 from segexport.images import encode_png
 from segexport.lowering import PORTABLE, lower
+from segexport.naming import default_folder
 from segexport.precision.placement import Placement
 from segexport.precision.ranges import Ranges
 from segexport.segformer.network import Tensors
@@ -83,7 +83,7 @@ def _graph(
 
 def build(
     model: str | Path | Checkpoint,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     engine: str = "auto",
     precision: Precision = "fp32",
@@ -111,7 +111,7 @@ def build(
 
     Args:
         model: a folder, hub id or alias (see `segexport.checkpoint.load`), or a checkpoint already loaded.
-        out: the bundle's folder; it appears whole or not at all.
+        out: the bundle's folder, which appears whole or not at all; `segexport.naming.default_folder` if None.
         engine: `auto`, or one of `segexport.engines.ENGINES`.
         precision: `fp32`; `bf16` (OpenVINO, on CPUs that have it); `fp16`; or `int8`, which needs `calibration`.
         size: height and width of the network's input; the processor's own if None.
@@ -143,7 +143,8 @@ def build(
             `segexport.errors`.
     """
     require_precision(precision, calibration)
-    require_absent(Path(out), overwrite)
+    if out is not None:
+        require_absent(Path(out), overwrite)
     chosen = choose(engine, precision)
     require_options(chosen, tensorrt, precision)
     loaded = model
@@ -160,6 +161,8 @@ def build(
         source_size=source_size,
         resize_mode=resize_mode,
     )
+    target = Path(out or default_folder(loaded.name, contract, loaded.preprocessing, precision, chosen.name))
+    require_absent(target, overwrite)
     progress("golden image by the reference")
     tensors = loaded.tensors()
     picture = golden.image_for(contract)
@@ -167,7 +170,7 @@ def build(
     graph = _graph(loaded, contract, tensors, rewrites, progress)
     del tensors
     recipe = recipe_for(graph, precision, calibration, placement, samples, seed, progress)
-    with new_folder(Path(out), overwrite=overwrite) as folder:
+    with new_folder(target, overwrite=overwrite) as folder:
         progress("checking the graph")
         portable, lowering = lower(graph, recipe)
         check_model(portable.model)
@@ -175,7 +178,7 @@ def build(
         (folder / "golden").mkdir()
         (folder / GOLDEN_IMAGE).write_bytes(encode_png(picture))
         golden.write(folder, "reference", expected, graph.labels)
-        manifest = _manifest(graph, chosen, device, precision, loaded.notes)
+        manifest = _manifest(graph, chosen, device, precision, loaded)
         resized = golden.resize_facts(graph.contract, graph.preprocessing, picture)
         manifest = dataclasses.replace(manifest, golden=resized, lowering=lowering)
         save_recipe(folder, recipe)
@@ -185,7 +188,7 @@ def build(
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
         del graph, portable, recipe  # the engine is about to load the weights itself
         manifest = finish(folder, manifest, progress)
-    return Bundle(Path(out), manifest)
+    return Bundle(target, manifest)
 
 
 def calibrate(
@@ -208,7 +211,7 @@ def calibrate(
     Raises:
         DataError, EngineUnavailable, PrecisionError: see `segexport.errors`.
     """
-    ranges = ranges_for(graph, "int8", Path(data), samples=samples, seed=seed, progress=images_done(progress))
+    ranges = ranges_for(graph, "int8", Path(data), samples=samples, seed=seed, progress=progress)
     assert ranges is not None
     return ranges
 
@@ -252,7 +255,7 @@ def _manifest(
     chosen: EngineInfo,
     device: str | None,
     precision: Precision,
-    notes: tuple[str, ...],
+    loaded: Checkpoint,
 ) -> Manifest:
     return Manifest(
         segexport=__version__,
@@ -265,5 +268,6 @@ def _manifest(
         rewrites=graph.rewrites,
         golden={},
         versions=machine.versions(),
-        notes=notes,
+        notes=loaded.notes,
+        name=loaded.name,
     )

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from segexport.errors import BundleCorrupt, ContractError
 from segexport.files import sha256_of
+from segexport.naming import name_of
 from segexport.spec import (
     Contract,
     Labels,
@@ -41,7 +42,7 @@ from segexport.spec import (
     to_json,
 )
 
-SCHEMA = 5
+SCHEMA = 6
 MODEL = "model.onnx"
 ENGINE_GRAPH = "engine.onnx"
 PLAN = "engine.plan"
@@ -115,6 +116,8 @@ class Manifest:
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
     lowering: Lowering | None = None
+    name: str = ""
+    """The checkpoint's short name, which bundles made of this one are called by, see `segexport.naming`."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,15 @@ def open_bundle(folder: str | Path) -> Bundle:
     return bundle
 
 
+def name_in(folder: Path) -> str | None:
+    """The checkpoint's name in a bundle's manifest, without verifying anything; None where it cannot be read."""
+    try:
+        content = _read_manifest(folder / MANIFEST)
+        return str(content.get("name") or name_of(content["source"]["id"]))
+    except (BundleCorrupt, OSError, KeyError, TypeError):
+        return None
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -242,6 +254,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     own = {
         "engine": engine,
         "notes": tuple(content["notes"]),
+        "name": content.get("name") or name_of(content["source"]["id"]),  # schema 6 has it
         "lowering": None if lowering is None else from_json(Lowering, lowering),
     }
     return Manifest(**{**content, **facts_from_json(content), **own})

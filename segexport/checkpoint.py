@@ -5,6 +5,7 @@ Everything except `Checkpoint.model` works without torch.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segexport import hub, original, segformer, weights
+from segexport.aliases import KNOWN, alias_config, alias_of, unknown
 from segexport.data import read_json
 from segexport.errors import CheckpointError
 from segexport.files import sha256_of
+from segexport.naming import name_of
 from segexport.palette import palette_for
 from segexport.processor import read_processor
 from segexport.segformer import HEADS, Head, Structure, names, random_weights
@@ -48,6 +51,8 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     file: Path | None = None
     """The `.pth` file, of the original repository or mmsegmentation, that stands for a folder."""
+    name: str = ""
+    """What bundles of it are called, see `segexport.naming`; of one that `load` has read."""
 
     @property
     def architecture(self) -> Architecture:
@@ -147,6 +152,10 @@ def load(
             f"{name}: --ignore-unused is for the tensors of a folder or hub id: leave it out with "
             f"{'--random-init' if random_init else 'a .pth file'}"
         )
+    return dataclasses.replace(_load(name, revision, random_init, ignore_unused), name=name_of(model))
+
+
+def _load(name: str, revision: str | None, random_init: bool, ignore_unused: Sequence[str]) -> Checkpoint:
     if random_init and (alias := alias_of(name)):
         reduce = read_json("aliases.json")["label_sets"][alias["labels"]]["reduce"]
         return _random(name, alias_config(name), Preprocessing(size=tuple(alias["size"])), reduce)
@@ -201,34 +210,26 @@ def find(model: str | Path, revision: str | None = None) -> Found:
         return Found(alias["id"], folder=folder, commit=commit)
     if path.is_dir():
         return Found(str(path.resolve()), folder=path)
-    if name.endswith(original.SUFFIXES):
-        if not path.is_file():
+    if path.is_file():
+        if not name.endswith(original.SUFFIXES):
             raise CheckpointError(
-                f"{name} does not exist: pass the path of a .pth file, a folder, a hub id or an alias"
+                f"{name} is not a folder: pass a checkpoint's folder (config.json, model.safetensors), a .pth file of "
+                "the original repository, a hub id or an alias"
             )
         return Found(str(path.resolve()), file=path)
-    if _looks_like_path(name):
+    if not _is_hub_id(name) or name.endswith(original.SUFFIXES):
         raise CheckpointError(
-            f"{name} is not a folder: pass a checkpoint's folder (config.json, model.safetensors), a .pth file of the "
-            "original repository, a hub id or an alias"
+            f"{unknown(name)} Pass a checkpoint's folder, a .pth file, a hub id (owner/name) or an alias ({KNOWN}); "
+            "an alias with --random-init needs no network"
         )
-    folder, commit = hub.fetch(name, revision)
+    folder, commit = hub.fetch(name, revision, f"{unknown(name)} As a hub id")
     return Found(name, folder=folder, commit=commit)
 
 
-def alias_of(name: str) -> dict[str, Any] | None:
-    """What an alias stands for, unless a checkpoint's folder has the name: a bundle may well be called b0."""
-    entry: dict[str, Any] | None = read_json("aliases.json")["aliases"].get(name)
-    return None if entry is None or (Path(name) / "config.json").exists() else entry
-
-
-def aliases() -> dict[str, str]:
-    """Every alias and the hub id it stands for."""
-    return {name: entry["id"] for name, entry in read_json("aliases.json")["aliases"].items()}
-
-
-def _looks_like_path(name: str) -> bool:
-    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+def _is_hub_id(name: str) -> bool:
+    """Whether it reads `owner/name`, and `owner` is no folder here."""
+    owner, _, rest = name.partition("/")
+    return bool(owner.strip(".~") and rest) and not set("/\\") & set(rest) and not Path(owner).is_dir()
 
 
 def _from_folder(folder: Path, identity: str, commit: str | None, ignore_unused: Sequence[str]) -> Checkpoint:
@@ -298,22 +299,6 @@ def _random(
         folder=folder,
         notes=(_RANDOM,),
     )
-
-
-def alias_config(alias: str) -> dict[str, Any]:
-    """The configuration of an alias's architecture, which needs no network."""
-    table = read_json("aliases.json")
-    entry = table["aliases"][alias]
-    labels = table["label_sets"][entry["labels"]]
-    classes = labels.get("names") or [f"LABEL_{i}" for i in range(labels["count"])]
-    class_name = next(c for c, a in names.CLASSES.items() if a == entry["task"])
-    return {
-        **table["common"],
-        **table["architectures"][entry["architecture"]],
-        "architectures": [class_name],
-        "id2label": {str(i): n for i, n in enumerate(classes)},
-        "label2id": {n: i for i, n in enumerate(classes)},
-    }
 
 
 def _head(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> Head:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segexport import checkpoint, original
+from segexport.aliases import aliases
 from segexport.bundle import MANIFEST, SUMS, open_bundle
 from segexport.datasets.opening import find_layout, is_huggingface
 from segexport.errors import CheckpointError, ContractError, DataError
@@ -93,7 +94,7 @@ def _kind_of(name: str | Path) -> str:
     if path.suffix in original.SUFFIXES:
         return "checkpoint"
     # A name that is no path may be an alias or a hub id.
-    named = not path.suffix and (str(name) in checkpoint.aliases() or str(name).count("/") == 1)
+    named = not path.suffix and (str(name) in aliases() or str(name).count("/") == 1)
     return "checkpoint" if named and not path.exists() else "onnx"
 
 

@@ -47,7 +47,7 @@ def require_absent(target: Path, overwrite: bool, marker: str = "segexport.json"
     if not target.exists() and not target.is_symlink():
         return
     if not overwrite:
-        raise OutputError(f"{target} exists: pass --overwrite to replace it, or another --out")
+        raise OutputError(f"{target} exists: pass --overwrite to replace it, or another place with --out (-o)")
     if target.is_symlink() or not target.is_dir():
         raise OutputError(
             f"{target} exists and is a file or a link, so --overwrite leaves it alone: pass another --out"

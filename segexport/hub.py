@@ -22,11 +22,16 @@ _FACTS_AND_SAFETENSORS = ("config.json", "*processor_config.json", "model.safete
 _PICKLES = ("pytorch_model.bin*", "pytorch_model-*.bin")
 
 
-def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
+def fetch(repository: str, revision: str | None, said: str = "") -> tuple[Path, str | None]:
     """Local folder holding the checkpoint's configuration and weights, and the commit it was resolved to.
 
     Files already in the hub's cache are used when the hub cannot be reached; offline mode (`HF_HUB_OFFLINE=1`)
     is honoured. Pickled weights are fetched only where there are no safetensors.
+
+    Args:
+        repository: `owner/name`.
+        revision: branch, tag or commit.
+        said: how a failure's message begins, where the name may have been meant for something else.
 
     Raises:
         CheckpointError: no such id, no access, or no network and nothing cached.
@@ -34,7 +39,11 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    remedy = "download it elsewhere and pass its local folder: --model path/to/folder"
+    said = said or f"checkpoint '{repository}' could not be had"
+    remedy = (
+        "download it elsewhere and pass its local folder: --model path/to/folder; for latency alone, segexport build "
+        "with an alias and --random-init needs no network"
+    )
     with quiet():
         try:
             offline = not reachable()
@@ -46,13 +55,10 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str | None]:
                 if any((folder / name).exists() for name in WEIGHT_FILES):
                     break
         except HFValidationError as error:
-            raise CheckpointError(
-                f"'{repository}' is neither an existing folder, nor an alias (b0 ... b5, b0-cityscapes, mit-b0 ...), "
-                "nor a valid hub id (owner/name)"
-            ) from error
+            raise CheckpointError(f"{said}: it is no valid hub id (owner/name)") from error
         except Exception as error:
             reason = reason_of(error)
-            raise CheckpointError(f"checkpoint '{repository}' could not be had: {reason}; {remedy}") from error
+            raise CheckpointError(f"{said}: {reason}; {remedy}") from error
     if not (folder / "config.json").exists():
         raise CheckpointError(f"checkpoint '{repository}' has no config.json on the hub; {remedy}")
     return folder, folder.name

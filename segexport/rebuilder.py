@@ -25,6 +25,7 @@ from segexport.errors import PrecisionError
 from segexport.files import new_folder, require_absent
 from segexport.graph.graph import open_graph
 from segexport.lowering import PORTABLE, Recipe, lower
+from segexport.naming import default_folder
 from segexport.precision.placement import Placement
 from segexport.precision.ranges import Ranges
 from segexport.spec import Precision
@@ -35,7 +36,7 @@ from segexport.tensorrt.planning import TIMINGS
 
 def rebuild(
     source: str | Path | Bundle,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     engine: str = "auto",
     precision: Precision | None = None,
@@ -53,7 +54,7 @@ def rebuild(
     Args:
         source: a bundle, which stays as it is. Other precisions are made of one in fp32; a TensorRT engine of one in
             its own precision too, since `model.onnx` is what TensorRT takes.
-        out: the new bundle's folder.
+        out: the new bundle's folder; `segexport.naming.default_folder` if None.
         engine: as for `build`.
         precision: as for `build`; the source's own if None.
         calibration: as for `build`.
@@ -68,7 +69,8 @@ def rebuild(
     Raises:
         BundleCorrupt, DataError, EngineUnavailable, OutputError, PrecisionError: see `segexport.errors`.
     """
-    require_absent(Path(out), overwrite)
+    if out is not None:
+        require_absent(Path(out), overwrite)
     bundle = source if isinstance(source, Bundle) else open_bundle(source)
     had = bundle.manifest.precision
     precision = precision or had
@@ -84,11 +86,14 @@ def rebuild(
                 f"{bundle.folder} is {had} already, and is copied: leave out --calibration and --placement"
             )
         _require_same(bundle, precision, chosen)
+    facts = bundle.manifest
+    target = Path(out or default_folder(facts.name, facts.contract, facts.preprocessing, precision, chosen.name))
+    require_absent(target, overwrite)
     graph = open_graph(bundle.model)
     recipe = (
         Recipe(precision) if lowered else recipe_for(graph, precision, calibration, placement, samples, seed, progress)
     )
-    with new_folder(Path(out), overwrite=overwrite) as folder:
+    with new_folder(target, overwrite=overwrite) as folder:
         progress("copying the graph")
         portable, lowering = (graph, bundle.manifest.lowering) if lowered else lower(graph, recipe)
         if portable is graph:
@@ -120,7 +125,7 @@ def rebuild(
             manifest = with_engine_graph(folder, manifest, graph, portable, recipe, progress)
         del graph, portable, recipe  # the engine is about to load the weights itself
         manifest = finish(folder, manifest, progress)
-    return Bundle(Path(out), manifest)
+    return Bundle(target, manifest)
 
 
 def _require_same(bundle: Bundle, precision: Precision, chosen: EngineInfo) -> None:
