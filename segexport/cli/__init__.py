@@ -1,8 +1,8 @@
 """The command line: parse, call one function, print. No logic.
 
-`finetune.py` trains, `build.py` has the commands that make something of a checkpoint, `use.py` those that use what was
-made, `evaluate.py` scores, `doctor.py` says what is wrong. Every expected failure is one line on standard error and
-exit code 2; `--debug` shows where it came from.
+`COMMANDS` says which module has which command; a module is imported when its command is called, and the overview of all
+commands imports none. Every expected failure is one line on standard error and exit code 2; `--debug` shows where it
+came from. 130 is the exit code of what was stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,44 +10,78 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
-import typer
+import click
 
-import segexport
-from segexport import machine
-from segexport.cli import build, doctor, evaluate, finetune, use
-from segexport.cli.console import err, out
+from segexport import __version__, memory
+from segexport.cli import completion
 from segexport.errors import SegexportError, SegexportWarning
 
-app = typer.Typer(
-    name="segexport",
-    help="SegFormer from a checkpoint to an engine on an edge device, with proof that nothing was lost on the way.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for command in (*finetune.COMMANDS, *build.COMMANDS, *use.COMMANDS, *evaluate.COMMANDS, *doctor.COMMANDS):
-    app.command()(command)
+COMMANDS = {
+    "finetune": ("finetune", "Train a SegFormer on your images with the authors' recipe."),
+    "build": ("build", "Build a bundle: an engine with its manifest and golden image."),
+    "bench": ("bench", "Latency, mIoU and agreement of bundles beside PyTorch."),
+    "predict": ("use", "Class map and overlay of each image, in the image's own size."),
+    "evaluate": ("evaluate", "Score models and bundles: mIoU, boundaries, groups, corruptions."),
+    "calibrate": ("tune", "Record the ranges that fp16 and int8 are built with."),
+    "tune": ("tune", "Search the fastest INT8 placement within a budget of mIoU."),
+    "selftest": ("use", "Run a bundle's golden image here and compare."),
+    "inspect": ("use", "What a graph is, and what TensorRT made of it."),
+    "doctor": ("doctor", "Known traps in graphs, checkpoints and data."),
+    "engines": ("use", "What is installed, and how to install what is not."),
+    "demo": ("use", "The whole way on generated scenes."),
+}
+"""The commands in the order of the overview: the module of `segexport.cli` that has each, and what it does."""
+
+
+class _Commands(click.Group):
+    """The commands, each read when it is called for: to read all of them takes longer than to run the quick ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"segexport.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            meant = "".join(f" Did you mean '{name}'?" for name in get_close_matches(args[0], COMMANDS, n=1))
+            ctx.fail(f"No such command '{args[0]}'.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click's own exit code is that of any failure
+            _say("stopped")
+            sys.exit(130)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
 _debug = False
 
 
-def _version(show: bool) -> None:
-    if show:
-        out.print(segexport.__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
+@click.group(cls=_Commands, name="segexport", context_settings={"show_default": True})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, message="%(version)s", help="Show the version.")
+@completion.options
+def app(debug: bool) -> None:
+    """SegFormer from a checkpoint to an engine on an edge device, with proof that nothing was lost on the way."""
     global _debug
     _debug = debug
-    machine.claim_process()
+    memory.claim_process()
 
 
 def _warnings_once() -> Callable[..., None]:
@@ -57,15 +91,19 @@ def _warnings_once() -> Callable[..., None]:
     def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if issubclass(category, SegexportWarning) and category not in shown:
             shown.add(category)
-            err.print(f"warning: {message}", markup=False)
+            _say(f"warning: {message}")
 
     return show_warning
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _fail(error: SegexportError) -> NoReturn:
     if _debug:
         raise error
-    err.print(f"error: {' '.join(str(error).split())}", markup=False)
+    _say(f"error: {' '.join(str(error).split())}")
     sys.exit(2)
 
 
@@ -77,6 +115,3 @@ def main() -> None:
         app()
     except SegexportError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        err.print("stopped")
-        sys.exit(130)

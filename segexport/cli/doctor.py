@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from segexport.cli.console import out
+from segexport.cli import console, options
+from segexport.cli.options import NAME, PATH, Argument
 
 
+@click.command(cls=options.Command)
+@click.argument(
+    "what", type=NAME, cls=Argument, help="An .onnx file, a bundle, a checkpoint (or hub id, .pth), or data."
+)
+@click.option(
+    "--target",
+    multiple=True,
+    help="Of a graph: jetpack-6.1, jetpack-7.2, tensorrt-11, rtx or all; several with commas, or given again.",
+)
+@click.option("--data", type=PATH, help="Images that the checkpoint is meant for: both are examined.")
+@options.classes
+@click.option("--as", "kind", help="Take it for an onnx, bundle, checkpoint or data.")
+@click.option("--json", "json_file", type=PATH, help="Write every finding here.")
 def doctor(
-    what: Annotated[str, typer.Argument(help="An .onnx file, a bundle, a checkpoint (or hub id, .pth), or data.")],
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Of a graph: jetpack-6.1, jetpack-7.2, tensorrt-11, rtx or all; several with commas, or given again."
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Images that the checkpoint is meant for: both are examined.")
-    ] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="File of class names, one a line, if the data have none.")
-    ] = None,
-    kind: Annotated[str | None, typer.Option("--as", help="Take it for an onnx, bundle, checkpoint or data.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write every finding here.")] = None,
+    what: str,
+    target: tuple[str, ...],
+    data: Path | None,
+    classes: Path | None,
+    kind: str | None,
+    json_file: Path | None,
 ) -> None:
     """Known traps: graphs a TensorRT does not take, pixels normalised twice or never, labels off by one.
 
@@ -36,14 +41,11 @@ def doctor(
     from segexport.files import write_file
     from segexport.report import doctor as report
 
-    names = [name.strip() for text in target or ["all"] for name in text.split(",")]
+    names = [name.strip() for text in target or ("all",) for name in text.split(",")]
     found = examine(what, targets=names, kind=kind, data=data, classes=classes)
     if json_file is not None:
         write_file(json_file, (json.dumps(as_json(found), indent=2, allow_nan=False) + "\n").encode())
     for line in report.lines(found):
-        out.print(line, markup=False)
+        console.out.print(line, markup=False)
     if not found.passed:
-        raise typer.Exit(1)
-
-
-COMMANDS = (doctor,)
+        sys.exit(1)

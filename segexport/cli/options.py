@@ -1,10 +1,12 @@
-"""What options may say, and how their text is read."""
+"""What the options of several commands have in common: their types, how their text is read, and where help stands."""
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from segexport.errors import ContractError
 
@@ -12,88 +14,73 @@ if TYPE_CHECKING:
     from segexport.spec import MaskSize
 
 
-class Precision(str, enum.Enum):
-    """What `--precision` takes."""
+class Integer(click.IntRange):
+    """An integer with bounds, which click's errors call an "integer range"."""
 
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-    int8 = "int8"
-    auto = "auto"
+    name = "integer"
 
 
-class Engine(str, enum.Enum):
-    """What `--engine` takes."""
+class Float(click.FloatRange):
+    """A number with bounds, which click's errors call a "float range"."""
 
-    auto = "auto"
-    tensorrt = "tensorrt"
-    tensorrt_rtx = "tensorrt-rtx"
-    onnxruntime_cuda = "onnxruntime-cuda"
-    onnxruntime_tensorrt = "onnxruntime-tensorrt"
-    onnxruntime_tensorrt_rtx = "onnxruntime-tensorrt-rtx"
-    openvino = "openvino"
-    onnxruntime = "onnxruntime"
+    name = "float"
 
 
-class ChannelOrder(str, enum.Enum):
-    """What `--channel-order` takes."""
+COUNT = Integer(min=1)
+PATH = click.Path(path_type=Path, readable=False)
+"""A file or folder, as a Path. Whether it is there and can be read is for the command to say."""
+NAME = click.Path(readable=False)
+"""A name of something that may be a path, too, as text: shells complete it as a path."""
+ENGINE = click.Choice(
+    (
+        "auto",
+        "tensorrt",
+        "tensorrt-rtx",
+        "onnxruntime-cuda",
+        "onnxruntime-tensorrt",
+        "onnxruntime-tensorrt-rtx",
+        "openvino",
+        "onnxruntime",
+    )
+)
+"""What `--engine` takes."""
 
-    rgb = "rgb"
-    bgr = "bgr"
-
-
-class ResizeMode(str, enum.Enum):
-    """What `--resize-mode` takes."""
-
-    stretch = "stretch"
-    letterbox = "letterbox"
-    shortest_edge = "shortest-edge"
-
-
-class Output(str, enum.Enum):
-    """What `--output` takes."""
-
-    mask = "mask"
-    scores = "scores"
-    logits = "logits"
-    topk = "topk"
-
-
-class ClassMap(str, enum.Enum):
-    """What `--class-map` takes."""
-
-    device = "device"
-    graph = "graph"
-
-
-class Accumulate(str, enum.Enum):
-    """What `--attention-accumulate` takes."""
-
-    fp16 = "fp16"
-    fp32 = "fp32"
+model = click.option("--model", "-m", type=NAME, metavar="NAME", help="Folder, .pth, hub id, or alias, as for build.")
+from_bundle = click.option("--from-bundle", type=PATH, help="A bundle in fp32 instead; needs no PyTorch.")
+draw_seed = click.option("--seed", type=Integer(min=0), default=0, help="Of their draw.")
+limit = click.option("--limit", type=COUNT, help="Only the first so many images.")
+threads = click.option("--threads", type=COUNT, help="CPU threads; each engine's default if not given.")
+device = click.option("--device", help="Another device than the bundle's: OpenVINO's GPU.0, or cuda:1.")
+classes = click.option("--classes", type=PATH, help="File of class names, one a line, if the data have none.")
+revision = click.option("--revision", help="Branch, tag or commit on the hub.")
+json_figures = click.option("--json", "json_file", type=PATH, help="Write every figure here.")
 
 
-class HardwareCompatibility(str, enum.Enum):
-    """What `--hardware-compatibility` takes."""
+class Argument(click.Argument):
+    """An argument that `--help` explains; click's own can be explained from 8.5 on."""
 
-    same_compute_capability = "same-compute-capability"
-    ampere_plus = "ampere-plus"
-
-
-class Autocast(str, enum.Enum):
-    """What `--autocast` takes."""
-
-    auto = "auto"
-    bf16 = "bf16"
-    fp16 = "fp16"
-    off = "off"
+    def __init__(self, declarations: Sequence[str], help: str, **attributes: Any) -> None:
+        super().__init__(declarations, **attributes)
+        self.help = help
 
 
-class ClassWeights(str, enum.Enum):
-    """What `--class-weights` takes."""
+class Command(click.Command):
+    """A command whose `--help` lists its arguments before its options, whatever the version of click."""
 
-    none = "none"
-    sqrt = "sqrt"
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write both lists."""
+        rows = [
+            (" ".join(one.get_usage_pieces(ctx)), f"{one.help}{'  [required]' if one.required else ''}")
+            for one in self.params
+            if isinstance(one, Argument)
+        ]
+        if rows:
+            with formatter.section("Arguments"):
+                formatter.write_dl(rows)
+        super().format_options(ctx, formatter)
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Leave out the list of click 8.5 and later."""
 
 
 def required(path: Path | None, option: str) -> Path:
