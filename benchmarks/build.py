@@ -27,14 +27,15 @@ from typing import Any
 if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import environments, worktree
+import environments
+from benchmarks import worktree
 from benchmarks.build_cases import AFTER, BEFORE, BUILDER, OPTIMUM, Case, cases, chosen
 from benchmarks.build_results import QUIET, CaseResult, Run, render
 from benchmarks.cases import CaseError
-from benchmarks.environments import EnvironmentFailed
 from benchmarks.run import RESULTS
 from benchmarks.whole_process import CommandFailed, measure
 from benchmarks.worktree import WorktreeFailed
+from environments import EnvironmentFailed
 from segexport import machine
 
 EARLIER = "cdd11b4"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments
+import environments
 from benchmarks.cases import Table
 from benchmarks.results import REFERENCE, SECOND_REFERENCE
 from segexport.engines import ENGINES, EngineInfo, info

@@ -164,6 +164,8 @@ def report(
         for model, bundles in made.items():
             bench = partial(segexport.benchmark, bundles, data, use_reference=False)
             if bundles and (result := tried(f"bench {model}", bench, failed)) is not None:
+                if result.interrupted:
+                    raise KeyboardInterrupt
                 measured.append(result.to_json())
     listed = [asdict(one) for one in engines.infos()]
     return Report(facts(), listed, found, rows, measured, failed)

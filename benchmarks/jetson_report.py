@@ -192,6 +192,8 @@ def _bundle(
     tested = tried(f"selftest {folder}", partial(selftest, bundle), failed)
     row["selftest"] = tested and asdict(tested)
     bench = tried(f"bench {folder}", partial(_bench, bundle, settings), failed)
+    if bench is not None and bench.interrupted:
+        raise KeyboardInterrupt
     row["bench"] = bench and bench.to_json()
     if idle is not None and bench is not None:  # an engine that crashes has done so by now, in a process of its own
         row |= tried(f"energy {folder}", partial(_energy, bundle, settings, idle, total), failed) or {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks import environments
+import environments
 
 WORKERS = Path(__file__).parent / "workers"
 SETUP_SECONDS = 900
@@ -120,5 +120,5 @@ def _variables(threads: int) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         # Compiled kernels hold no weights, so they may stay for the next run.
-        "TORCHINDUCTOR_CACHE_DIR": str(environments.ENVIRONMENTS / "inductor"),
+        "TORCHINDUCTOR_CACHE_DIR": str(environments.FOLDER / "inductor"),
     }

@@ -28,13 +28,14 @@ if not __package__:  # run as a file
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import cases, contenders, environments, markdown, measure, weights
+import environments
+from benchmarks import cases, contenders, markdown, measure, weights
 from benchmarks.cases import Case, CaseError, Table
 from benchmarks.contenders import Contender
-from benchmarks.environments import EnvironmentFailed
 from benchmarks.peak import SHAPES, Peak
 from benchmarks.process import WorkerFailed
 from benchmarks.results import Absence, CaseResult, Run, with_shares
+from environments import EnvironmentFailed
 from segexport import machine
 from segexport.errors import SegexportError
 

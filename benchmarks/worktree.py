@@ -8,9 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.environments import ENVIRONMENTS
+from environments import FOLDER, ROOT
 
-ROOT = Path(__file__).parents[1]
 _BUILT_FROM = ("segexport", "runtime/include", "setup.py", "pyproject.toml", "constraints.txt")
 """What the installed package is made of."""
 
@@ -42,9 +41,9 @@ def make(commit: str) -> Path:
     Raises:
         WorktreeFailed: the last word of git or of `scripts/env`.
     """
-    folder = ENVIRONMENTS / f"commit-{commit[:12]}"
+    folder = FOLDER / f"commit-{commit[:12]}"
     if not (folder / ".git").exists():
-        ENVIRONMENTS.mkdir(exist_ok=True)
+        FOLDER.mkdir(exist_ok=True)
         # Forced, as the repository may remember a worktree whose folder somebody has removed.
         _require(_git("worktree", "add", "--force", "--detach", str(folder), commit), "it cannot be checked out")
     # The same interpreter for both; scripts/env does nothing where everything has been made.

@@ -38,7 +38,6 @@ def test_every_environment_pins_every_package(name: str) -> None:
         assert "*" not in str(one.specifier), one
 
 
-@pytest.mark.xfail(strict=True, reason="pyproject.toml promises older packages than work: see environments/oldest.txt")
 def test_the_oldest_packages_are_those_that_the_project_promises() -> None:
     project = tomllib.loads((environments.ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
