@@ -23,6 +23,9 @@ INSTALL = 'pip install "segexport[openvino]"'
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 """What is not in INT8 is in FP32."""
 
+_OLDEST = (2026, 3)
+"""Versions from 2024.4 to 2026.2.1 ended the process on some of our graphs; seen on an AMD EPYC."""
+
 
 def info() -> EngineInfo:
     """Version and devices, whether or not the package is installed."""
@@ -30,6 +33,9 @@ def info() -> EngineInfo:
         version = metadata.version("openvino")
     except metadata.PackageNotFoundError:
         return EngineInfo(NAME, None, (), INSTALL, builds=True)
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        missing = f"OpenVINO {version} crashes on some of segexport's graphs: pip install --upgrade openvino"
+        return EngineInfo(NAME, version, (), INSTALL, builds=True, missing=missing)
     core = shared_core()
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precisions: tuple[Precision, ...] = ("fp32", *(p for p in ("bf16", "fp16", "int8") if p.upper() in able))
