@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from functools import partial
@@ -22,6 +23,9 @@ from tests.support.properties import register_profiles
 pytest_plugins = ("tests.support.environments",)
 
 register_profiles()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -77,6 +77,7 @@ def test_scores_are_those_of_the_masks(bundle: Bundle, data: Path) -> None:
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_images_of_another_size_are_said_to_be_resized(bundle: Bundle, tmp_path: Path) -> None:
     data = scenes.write_dataset(tmp_path / "data", 2, seed=scenes.VALIDATION_SEED, size=(80, 120))
     result = segexport.benchmark([bundle], data, limit=2)
@@ -116,6 +117,7 @@ def test_random_weights_get_no_miou(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_a_classifier_is_compared_by_its_best_class(classifier: Path, data: Path, tmp_path: Path) -> None:
     bundle = segexport.build(classifier, tmp_path / "classifier", engine="onnxruntime", size=SIZE)
     result = segexport.benchmark([bundle], data)

@@ -237,6 +237,7 @@ def test_a_worker_that_fails_is_recorded_and_the_others_go_on(trivial, tmp_path,
     assert re.fullmatch(reason, failure.reason)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_given_up(trivial, tmp_path):
     (process.WORKERS / "hangs.py").write_text("import time\ntime.sleep(60)\n")
     with (

@@ -43,6 +43,7 @@ def test_the_demo_replaces_only_its_own_folder(tmp_path: Path, run_cli: RunCli) 
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_training_saves_a_checkpoint_that_loads_everywhere(tmp_path: Path) -> None:
     from transformers import SegformerForSemanticSegmentation
 

@@ -287,6 +287,7 @@ def lower(bundle: Bundle, ranges: Ranges, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_int8_is_noisier_than_fp16_everywhere(bundle: Bundle, lower: dict[str, Bundle], data: Path) -> None:
     calls: list[tuple[int, int]] = []
     found = explain(

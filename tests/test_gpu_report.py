@@ -56,6 +56,7 @@ def test_outcomes_of_tests() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_running_tests(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): raise ValueError('so')\n")
     failed: list[str] = []

@@ -334,6 +334,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_a_report_on_an_engine_that_is_here(
     bundle: Bundle, stand_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ def programs(page: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_mypy_strict_passes_on_what_the_pages_show(tmp_path: Path) -> None:
     """By the project's own settings, which are strict, and with its cache; what is said of other files is not asked."""
     pytest.importorskip("cv2", reason="opencv-python is not installed, whose types one of the programs needs")

@@ -242,7 +242,8 @@ def test_a_benchmark_says_who_resized(letterboxed: Bundle, tmp_path: Path) -> No
 
 
 @pytest.mark.bundle
-@pytest.mark.parametrize("mode", ["stretch", pytest.param("letterbox", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.slow
 def test_real_images_of_a_camera(mode, camvid: Path, camvid_checkpoint: Path, tmp_path: Path) -> None:
     """What the trained network sees in an image of another size, against PyTorch with Pillow in front of it."""
     source = (540, 720)

@@ -88,6 +88,7 @@ def test_without_torch_there_is_no_reference(bundle: Bundle, tmp_path: Path, mon
     assert 'pip install "segexport[train]"' in result.notes[1]
 
 
+@pytest.mark.slow
 def test_photos_with_an_open_batch_and_several_callers(
     open_batch: Bundle, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def loops() -> Iterator[list[int]]:
 
 
 @pytest.mark.bundle
+@pytest.mark.slow
 def test_a_busy_machine_is_named_beside_the_figures(bundle: Bundle, loops: list[int]) -> None:
     result = segexport.benchmark([bundle], Scenes(100, SIZE), use_reference=False)
     share = result.machine["others_share"]

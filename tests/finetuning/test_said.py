@@ -52,6 +52,7 @@ def test_the_default_length_and_how_to_set_another_are_said_before_it_begins(
     assert lines[-1] == "160000 steps are the paper's length: --steps, --epochs or --minutes set another"
 
 
+@pytest.mark.slow
 def test_the_card_has_what_was_run_and_the_last_line_builds_a_bundle(
     run_cli: RunCli, scenes_folder: Path, architecture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,7 @@ def broken(tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_is_named_and_the_training_goes_on_once_it_is_mended(train, broken, tmp_path):
     outcome, out = train("--epochs", 1, "--steps", 4, data=broken)
     assert outcome.code == 2  # contradicting options

@@ -15,8 +15,8 @@ from tests.support.runtime import RUNTIME
 
 
 @pytest.fixture(scope="session")
-def runtime_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The build folder: library, tests and examples, with warnings as errors."""
+def runtime_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build folder: library, shared library and the reader of bundles, with warnings as errors."""
     for tool in ("cmake", "g++"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}, to build the C++ runtime")
@@ -31,15 +31,26 @@ def runtime_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("cmake", "-S", str(RUNTIME), "-B", str(folder), "-DSEGEXPORT_WERROR=ON", *quick),
             *(f"-DOpenVINO_DIR={openvino / 'cmake'}", f"-DSEGEXPORT_JSON_INCLUDE={json / 'include'}"),
         )
-        _run("cmake", "--build", str(folder), "--parallel", "2")
+        _run("cmake", "--build", str(folder), "--parallel", "2", "--target", "segexport_shared", "bundle_reader")
 
     return made_once(tmp_path_factory, "runtime", build)
 
 
 @pytest.fixture(scope="session")
-def shared_library(runtime_build: Path) -> Path:
+def runtime_build(tmp_path_factory: pytest.TempPathFactory, runtime_library: Path) -> Path:
+    """The same with all tests and examples, which take most of the time: for slow tests."""
+    made_once(
+        tmp_path_factory,
+        "runtime-all",
+        lambda _: _run("cmake", "--build", str(runtime_library), "--parallel", "2"),
+    )
+    return runtime_library
+
+
+@pytest.fixture(scope="session")
+def shared_library(runtime_library: Path) -> Path:
     """The library as other languages load it."""
-    return runtime_build / "tests" / "libsegexport.so"
+    return runtime_library / "tests" / "libsegexport.so"
 
 
 def _package(name: str) -> Path:

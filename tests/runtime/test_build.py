@@ -42,6 +42,7 @@ def ctest(build: Path, bundle: Bundle, **environment: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_tests_in_cpp_pass(runtime_build: Path, openvino_bundle: Bundle) -> None:
     said = ctest(runtime_build, openvino_bundle)
     for name in ("segmenter_test", "steady_state_test", "manifest_test", "class_map_test", "preprocess_test"):
@@ -49,6 +50,7 @@ def test_the_tests_in_cpp_pass(runtime_build: Path, openvino_bundle: Bundle) -> 
     assert "Skipped" not in said.replace("tensorrt", ""), said
 
 
+@pytest.mark.slow
 def test_another_project_finds_it_and_makes_equal_masks(
     runtime_build: Path, openvino_bundle: Bundle, tmp_path: Path
 ) -> None:

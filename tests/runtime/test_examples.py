@@ -20,6 +20,8 @@ from segexport.images import encode_png, read_image, read_mask
 from tests.support.checkpoints import SIZE
 from tests.support.runtime import RUNTIME
 
+pytestmark = pytest.mark.slow  # compiles tests and examples
+
 ORIENTATION = 0x0112
 
 
@@ -147,7 +149,6 @@ def test_selftest(programs: Path, openvino_bundle: Bundle, tmp_path: Path) -> No
     )
 
 
-@pytest.mark.slow
 def test_selftest_of_a_quarter_sized_mask(programs: Path, checkpoint: Path, tmp_path: Path) -> None:
     bundle = segexport.build(checkpoint, tmp_path / "quarter", engine="openvino", size=SIZE, mask_size="network")
     assert run(programs / "segment", bundle.folder, "--selftest").code == 0

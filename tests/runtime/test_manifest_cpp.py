@@ -53,8 +53,8 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def program(runtime_build: Path) -> Path:
-    return runtime_build / "tests" / "bundle_reader"
+def program(runtime_library: Path) -> Path:
+    return runtime_library / "tests" / "bundle_reader"
 
 
 @pytest.fixture

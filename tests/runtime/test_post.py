@@ -203,6 +203,7 @@ cudaError_t colours(const segexport::OverlayTable* table, const unsigned char* i
 @needs_nvcc
 class TestNvcc:
     @pytest.mark.parametrize("capability", CAPABILITIES)
+    @pytest.mark.slow
     def test_the_kernels_compile_without_spills(self, tmp_path: Path, capability) -> None:
         architecture = "sm_{}{}".format(*capability)
         if architecture not in architectures():

@@ -45,6 +45,7 @@ def changed(bundle: Bundle, folder: Path, precision: Precision, shares: dict[str
         ("int8", {"engine": 0.004, "reference": 0.004}, None),
     ],
 )
+@pytest.mark.slow
 def test_it_decides_as_python_does(
     precision: Precision,
     shares: dict[str, float],

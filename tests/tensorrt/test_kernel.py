@@ -221,6 +221,7 @@ class TestThreads:
         np.testing.assert_array_equal(found, want)
         np.testing.assert_array_equal(np.signbit(found), np.signbit(want))
 
+    @pytest.mark.slow
     def test_it_reads_and_writes_nowhere_else(self, tmp_path: Path) -> None:
         sanitized = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
         subprocess.run([*STRICT, *sanitized, INCLUDE, str(THREADS), "-o", str(tmp_path / "main")], check=True)
