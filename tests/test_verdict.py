@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -372,7 +373,8 @@ def test_at_most_one_is_to_be_used_and_never_one_that_is_not(
     for name in chosen:
         refusals = ("do not", "no faster than", "too few", "would tell")
         assert not any(refusal in texts[name] for refusal in refusals)
-        faster = [c.speedup.low for c in rows[1 + names.index(name)].comparisons if "do not" not in texts[c.against]]
+        beaten = rows[1 + names.index(name)].comparisons
+        faster = [c.speedup.low for c in beaten if not re.search("do not|too few images to tell", texts[c.against])]
         assert all(low is not None and low > 1.005 for low in faster)
 
 

@@ -145,6 +145,6 @@ def test_auto_builds_what_the_search_ends_in(run_cli, bundle, images, data, tmp_
     built = open_bundle(tmp_path / "out")
     assert built.manifest.precision in ("fp32", "int8")
     assert bool(built.manifest.engine.int8) == (built.manifest.precision == "int8")
-    assert f"precision  {built.manifest.precision}" in result.out
+    assert f"onnxruntime {built.manifest.engine.version} on CPU, {built.manifest.precision} (asked for)" in result.out
     assert "finding    " in result.out
     assert segexport.selftest(built).agreement == 1.0
