@@ -123,6 +123,7 @@ def test_an_environment_that_no_test_has_is_refused_with_those_that_are_there(tm
     assert "ERROR: no test has an environment aarch46: choose from aarch64, oldest" in found.stderr
 
 
+@pytest.mark.slow
 def test_a_typing_error_in_a_mark_fails_in_workers_too(tmp_path: Path) -> None:
     found = run(tmp_path, 'environment("aarch46")', "-p", "xdist", "-n", "1")
     assert found.returncode != 0

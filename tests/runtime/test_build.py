@@ -72,10 +72,11 @@ def test_another_project_finds_it_and_makes_equal_masks(
 @pytest.mark.slow
 def test_sanitizers_find_nothing(openvino_bundle: Bundle, tmp_path: Path) -> None:
     run(
-        *("cmake", "-S", RUNTIME, "-B", tmp_path, "-DSEGEXPORT_WERROR=ON", "-DSEGEXPORT_SANITIZE=address,undefined"),
+        *("cmake", "-S", RUNTIME, "-B", tmp_path, "-DSEGEXPORT_SANITIZE=address,undefined"),
         f"-DOpenVINO_DIR={package('openvino') / 'cmake'}",
         f"-DSEGEXPORT_JSON_INCLUDE={package('nlohmann_json') / 'include'}",
-        *("-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DSEGEXPORT_EXAMPLES=OFF"),  # which ctest does not run
+        # More optimisation takes twice as long to compile; ctest runs no example.
+        *("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", "-DSEGEXPORT_EXAMPLES=OFF"),
     )
     run("cmake", "--build", tmp_path, "--parallel", "2")
     ctest(tmp_path, openvino_bundle)
