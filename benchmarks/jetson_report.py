@@ -10,7 +10,6 @@ is 2, and one line says so.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -36,7 +35,7 @@ from segexport.bench.tegrastats import Recording, Total
 from segexport.bundle import Bundle, open_bundle
 from segexport.datasets import open_data
 from segexport.errors import OutputError
-from segexport.files import write_file
+from segexport.files import write_json
 from segexport.golden import selftest
 
 SCHEMA = 1
@@ -222,7 +221,7 @@ def _energy(bundle: Bundle, settings: Settings, idle: Recording, total: Total | 
 
 
 def _write(out: Path, found: Report) -> None:
-    write_file(out, (json.dumps(asdict(found), indent=2, allow_nan=False) + "\n").encode())
+    write_json(out, asdict(found))
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segexport.errors import OutputError
 
@@ -138,6 +140,16 @@ def write_file(target: Path, data: bytes) -> None:
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write plain values as indented JSON, in one step, as `write_file` does.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+        ValueError: a number is NaN or infinite, for which JSON has no word.
+    """
+    write_file(target, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _umask() -> int:

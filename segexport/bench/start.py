@@ -137,9 +137,8 @@ def _of_bundles(
         process = stack.enter_context(ContenderProcess(request))
         size, image_size = bundle.manifest.contract.size, bundle.manifest.contract.image_size
         counts = ImageCounts(len(bundle.manifest.labels))
-        made = Contender(names[-1], bundle.manifest.precision, size, image_size, process, counts, batch=batch)
-        made.notes += _of_batch(batch)
-        found.append(made)
+        precision, notes = bundle.manifest.precision, _of_batch(batch)
+        found.append(Contender(names[-1], precision, size, image_size, process, counts, batch=batch, notes=notes))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,10 +149,10 @@ def _explained(
 
 
 def _write(result: Result, json_file: Path | None, markdown_file: Path | None) -> None:
-    from segexport.files import write_file
+    from segexport.files import write_file, write_json
     from segexport.report import table
 
     if json_file is not None:
-        write_file(json_file, (json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n").encode())
+        write_json(json_file, result.to_json())
     if markdown_file is not None:
         write_file(markdown_file, table.markdown(result).encode())

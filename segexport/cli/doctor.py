@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -38,13 +37,13 @@ def doctor(
     Ends with 1 where one is an error.
     """
     from segexport.doctor import as_json, examine
-    from segexport.files import write_file
+    from segexport.files import write_json
     from segexport.report import doctor as report
 
     names = [name.strip() for text in target or ("all",) for name in text.split(",")]
     found = examine(what, targets=names, kind=kind, data=data, classes=classes)
     if json_file is not None:
-        write_file(json_file, (json.dumps(as_json(found), indent=2, allow_nan=False) + "\n").encode())
+        write_json(json_file, as_json(found))
     for line in report.lines(found):
         console.out.print(line, markup=False)
     if not found.passed:

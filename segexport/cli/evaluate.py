@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +88,7 @@ def evaluate(
     from segexport.evaluation.protocol import Protocol
     from segexport.evaluation.run import EvaluationStopped
     from segexport.evaluation.run import evaluate as run
-    from segexport.files import write_file
+    from segexport.files import write_file, write_json
     from segexport.report import evaluation
     from segexport.report.steps import bar
 
@@ -129,7 +128,7 @@ def evaluate(
         _show(stopped.found)
         raise
     if json_file is not None:
-        write_file(json_file, (json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n").encode())
+        write_json(json_file, found.to_json())
     if markdown_file is not None:
         write_file(markdown_file, evaluation.markdown(found).encode())
     _show(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,14 +57,14 @@ def selftest(bundle: Path, threads: int | None, device: str | None) -> None:
 def inspect(path: Path, json_file: Path | None, kind: Kind | None) -> None:
     """What a graph is (contract, rewrites, operators, GMACs by stage), and what TensorRT made of it, without a GPU."""
     from segexport import inspection
-    from segexport.files import write_file
+    from segexport.files import write_json
     from segexport.report import inspection as of_graph
     from segexport.report import plan as of_plan
     from segexport.tensorrt.plan_report import PlanReport
 
     found = inspection.inspect_path(path, kind)
     if json_file is not None:
-        write_file(json_file, (json.dumps(inspection.as_json(found), indent=2, allow_nan=False) + "\n").encode())
+        write_json(json_file, inspection.as_json(found))
     for one in found:
         if isinstance(one, PlanReport):
             for part in of_plan.parts(one):

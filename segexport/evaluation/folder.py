@@ -19,7 +19,7 @@ from typing import Any
 from segexport.errors import DataError, OutputError
 from segexport.evaluation import records
 from segexport.evaluation.records import Record
-from segexport.files import require_absent, write_failed, write_file
+from segexport.files import require_absent, write_failed, write_json
 
 MARKER = "evaluation.json"
 
@@ -239,7 +239,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _save(path: Path, settings: dict[str, Any]) -> None:
-    write_file(path / MARKER, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
+    write_json(path / MARKER, settings)
 
 
 def _remove(path: Path) -> None:

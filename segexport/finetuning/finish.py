@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from segexport.evaluation.bootstrap import ImageCounts, Interval, miou_interval
 from segexport.evaluation.groups import FEWEST
 from segexport.evaluation.protocol import Protocol
 from segexport.evaluation.subject import open_subject
-from segexport.files import write_file
+from segexport.files import write_file, write_json
 from segexport.finetuning import card, keeping
 from segexport.spec import Labels, to_json
 
@@ -75,8 +74,8 @@ def finish(
             shutil.copyfile(path, out / path.name)
     say(f"scoring the best weights (step {metrics['step']:.0f}) on {len(validation)} images")
     score = _score(out, labels, validation, int(metrics["step"]), steps, told)
-    write_file(out / METRICS, _json(to_json(score)))
-    write_file(out / HISTORY, _json(list(history)))
+    write_json(out / METRICS, to_json(score))
+    write_json(out / HISTORY, list(history))
     write_file(out / "README.md", card.text(settings, labels, score).encode())
     keeping.clear(out)
     return score
@@ -96,7 +95,3 @@ def _score(out: Path, labels: Labels, validation: LabelledImages, step: int, ste
     enough = len(validation) >= FEWEST
     miou = miou_interval(counts) if enough else Interval(counts.miou(), None, None)
     return Score(len(validation), step, steps, miou, counts.pixel_accuracy(), iou)
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
